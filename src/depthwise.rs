@@ -1,0 +1,130 @@
+//! Depthwise convolutions: one kernel a channel, from flash or mixed.
+
+use crate::conv::Convolution;
+use crate::kernel_source::StaticKernels;
+use crate::mixing::Mixed;
+use crate::quantize::{Element, span};
+use crate::{Experts, Geometry, LayerError, MixScratch, Requantize, RoutingWeight};
+
+const fn check(geometry: &Geometry) -> Result<(), LayerError> {
+    if geometry.is_depthwise() { Ok(()) } else { Err(LayerError::Groups) }
+}
+
+/// A depthwise convolution with kernels in flash. A depth multiplier above one is a grouped
+/// [`Conv2d`](crate::Conv2d).
+///
+/// ```
+/// use condconv::{DepthwiseConv2d, Geometry, Requantize, Shape, StaticKernels, WeightSums, Window, checked};
+///
+/// // Two channels of two pixels; one channel is summed, the other subtracted.
+/// const SUMS: [WeightSums; 2] = [WeightSums::new(4, 0), WeightSums::new(2, 2)];
+/// static LAYER: DepthwiseConv2d<'static> = checked(DepthwiseConv2d::new(
+///     checked(Geometry::new(Shape::new(1, 2, 2), 2, Window::new([1, 2]), 2)),
+///     0,
+///     checked(StaticKernels::new(&[2, 2, 2, -2], &[0, 0], &SUMS)),
+///     checked(Requantize::new(&[1 << 30; 2], 0, -128, 127)),
+/// ));
+/// let mut output = [0; 2];
+/// LAYER.infer(&[10, 20, 30, 40], &mut output);
+/// assert_eq!(output, [20, -10]);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct DepthwiseConv2d<'a, X = i8, Y = i8> {
+    convolution: Convolution<'a, X, Y>,
+    kernels: StaticKernels<'a>,
+}
+
+impl<'a, X: Element, Y: Element> DepthwiseConv2d<'a, X, Y> {
+    /// The geometry has as many groups as channels; `zero_point` is the input's.
+    ///
+    /// # Errors
+    ///
+    /// [`LayerError::Groups`] if the geometry is not depthwise, and as
+    /// [`Conv2d::new`](crate::Conv2d::new).
+    pub const fn new(
+        geometry: Geometry,
+        zero_point: i32,
+        kernels: StaticKernels<'a>,
+        requantize: Requantize<'a>,
+    ) -> Result<Self, LayerError> {
+        match (
+            check(&geometry),
+            kernels.check(geometry.output().channels, geometry.kernel_len(), span::<X>()),
+            Convolution::new(geometry, zero_point, requantize),
+        ) {
+            (Ok(()), Ok(()), Ok(convolution)) => Ok(Self { convolution, kernels }),
+            (Err(error), ..) | (_, Err(error), _) | (_, _, Err(error)) => Err(error),
+        }
+    }
+
+    /// The layer's shapes.
+    #[must_use]
+    pub const fn geometry(&self) -> Geometry {
+        self.convolution.geometry()
+    }
+
+    /// Convolves an NHWC tensor.
+    ///
+    /// # Panics
+    ///
+    /// If a slice is not of the layer's shape.
+    #[inline]
+    pub fn infer(&self, input: &[X], output: &mut [Y]) {
+        self.convolution.check(input, output);
+        self.convolution.infer(self.kernels, input, output);
+    }
+}
+
+/// A depthwise convolution whose kernels are mixed from experts for each input.
+#[derive(Clone, Copy, Debug)]
+pub struct CondDepthwiseConv2d<'a, X = i8, Y = i8> {
+    convolution: Convolution<'a, X, Y>,
+    experts: Experts<'a>,
+}
+
+impl<'a, X: Element, Y: Element> CondDepthwiseConv2d<'a, X, Y> {
+    /// The geometry has as many groups as channels; `zero_point` is the input's.
+    ///
+    /// # Errors
+    ///
+    /// [`LayerError::Groups`] if the geometry is not depthwise, and as
+    /// [`CondConv2d::new`](crate::CondConv2d::new).
+    pub const fn new(
+        geometry: Geometry,
+        zero_point: i32,
+        experts: Experts<'a>,
+        requantize: Requantize<'a>,
+    ) -> Result<Self, LayerError> {
+        match (
+            check(&geometry),
+            experts.check_mixed(geometry.output().channels, geometry.kernel_len(), span::<X>()),
+            Convolution::new(geometry, zero_point, requantize),
+        ) {
+            (Ok(()), Ok(()), Ok(convolution)) => Ok(Self { convolution, experts }),
+            (Err(error), ..) | (_, Err(error), _) | (_, _, Err(error)) => Err(error),
+        }
+    }
+
+    /// The layer's shapes.
+    #[must_use]
+    pub const fn geometry(&self) -> Geometry {
+        self.convolution.geometry()
+    }
+
+    /// Number of experts.
+    #[must_use]
+    pub const fn experts(&self) -> usize {
+        self.experts.count()
+    }
+
+    /// Mixes the kernels for `routing` and convolves an NHWC tensor.
+    ///
+    /// # Panics
+    ///
+    /// As [`CondConv2d::infer`](crate::CondConv2d::infer).
+    #[inline]
+    pub fn infer(&self, input: &[X], routing: &[RoutingWeight], scratch: MixScratch<'_>, output: &mut [Y]) {
+        self.convolution.check(input, output);
+        self.convolution.infer(Mixed::new(&self.experts, routing, scratch), input, output);
+    }
+}

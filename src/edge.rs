@@ -1,0 +1,109 @@
+//! Between real numbers and tensors: before the first layer and after the last. The only floats here.
+
+use micromath::F32;
+
+use crate::quantize::Element;
+
+/// Scale and zero point of a network's input or output: `real = scale * (q - zero_point)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quantization {
+    /// Real units of one step.
+    pub scale: f32,
+    /// The value that stands for zero.
+    pub zero_point: i32,
+}
+
+impl Quantization {
+    /// From scale and zero point.
+    #[must_use]
+    pub const fn new(scale: f32, zero_point: i32) -> Self {
+        Self { scale, zero_point }
+    }
+
+    /// The int8 value nearest to `real`, halves away from zero, saturated; not-a-number is zero.
+    ///
+    /// ```
+    /// use condconv::Quantization;
+    /// let pixels = Quantization::new(1.0, -128);
+    /// assert_eq!(pixels.quantize(200.4), 72);
+    /// assert_eq!(pixels.quantize(1e9), 127);
+    /// ```
+    #[must_use]
+    pub const fn quantize(&self, real: f32) -> i8 {
+        let steps = real / self.scale;
+        let rounded = if steps < 0.0 { steps - 0.5 } else { steps + 0.5 } as i32;
+        let value = rounded.saturating_add(self.zero_point);
+        if value < -128 {
+            -128
+        } else if value > 127 {
+            127
+        } else {
+            value as i8
+        }
+    }
+
+    /// The int8 values of all bytes 0..=255 taken as real numbers, for inputs that come as bytes.
+    ///
+    /// ```
+    /// use condconv::Quantization;
+    /// const TABLE: [i8; 256] = Quantization::new(1.0, -128).byte_table();
+    /// assert_eq!(TABLE[3], -125);
+    /// ```
+    #[must_use]
+    pub const fn byte_table(&self) -> [i8; 256] {
+        let mut table = [0; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            table[byte] = self.quantize(byte as f32);
+            byte += 1;
+        }
+        table
+    }
+
+    /// The real number that a value stands for.
+    ///
+    /// ```
+    /// assert_eq!(condconv::Quantization::new(0.5, 10).dequantize(12i16), 1.0);
+    /// ```
+    #[must_use]
+    pub fn dequantize<Y: Element>(&self, value: Y) -> f32 {
+        (value.widen() - self.zero_point) as f32 * self.scale
+    }
+
+    /// The softmax of scores, within 1 % (micromath's exponential); `probabilities` is filled up to the
+    /// shorter length.
+    ///
+    /// ```
+    /// use condconv::Quantization;
+    /// let mut probabilities = [0.0; 2];
+    /// Quantization::new(0.01, 0).softmax(&[100i16, 0], &mut probabilities);
+    /// assert!((probabilities[0] - 0.731).abs() < 0.01);
+    /// ```
+    pub fn softmax<Y: Element>(&self, scores: &[Y], probabilities: &mut [f32]) {
+        let largest = scores.iter().map(|score| score.widen()).max().unwrap_or(0);
+        let mut sum = 0.0;
+        for (probability, score) in probabilities.iter_mut().zip(scores) {
+            *probability = F32((score.widen() - largest) as f32 * self.scale).exp().0;
+            sum += *probability;
+        }
+        for probability in probabilities.iter_mut().take(scores.len()) {
+            *probability /= sum;
+        }
+    }
+}
+
+/// The index of the largest score; the first of several.
+///
+/// ```
+/// assert_eq!(condconv::argmax(&[3i16, 7, 7]), 1);
+/// ```
+#[must_use]
+pub fn argmax<Y: Element>(scores: &[Y]) -> usize {
+    let mut best = 0;
+    for (i, score) in scores.iter().enumerate() {
+        if score.widen() > scores[best].widen() {
+            best = i;
+        }
+    }
+    best
+}

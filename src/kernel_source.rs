@@ -1,0 +1,114 @@
+//! Where a convolution's kernels come from: flash as they are, or mixed from experts block by block.
+
+use core::ops::Range;
+
+use crate::quantize::{Element, WeightSums, largest_magnitude};
+use crate::LayerError;
+
+/// The kernels of a block of output channels, and their biases.
+#[derive(Debug)]
+pub(crate) struct Kernels<'s, W> {
+    /// Channel by channel, `[kernel row][kernel column][input channel of the group]`.
+    pub(crate) weights: &'s [W],
+    /// One accumulator start a channel.
+    pub(crate) bias: &'s [i32],
+}
+
+/// Lends the kernels of one block of output channels after the other. A convolution does not know more.
+pub(crate) trait KernelSource {
+    type Weight: Element;
+
+    /// Output channels in a block; at least one.
+    fn block_channels(&self) -> usize;
+
+    /// The kernels of `channels`, at most [`block_channels`](Self::block_channels) of them.
+    fn block(&mut self, channels: Range<usize>) -> Kernels<'_, Self::Weight>;
+}
+
+/// Kernels as they lie in flash: int8, one scale a channel, in accumulator units of
+/// `input scale * weight scale`.
+#[derive(Clone, Copy, Debug)]
+pub struct StaticKernels<'a> {
+    weights: &'a [i8],
+    bias: &'a [i32],
+    largest_sum: i64,
+    largest_bias: i64,
+}
+
+impl<'a> StaticKernels<'a> {
+    /// `weights` channel by channel, each `[kernel row][kernel column][input channel of the group]`; one bias
+    /// and one [`WeightSums`] a channel.
+    ///
+    /// # Errors
+    ///
+    /// [`LayerError::TableLength`] and [`LayerError::WeightLength`].
+    ///
+    /// ```
+    /// use condconv::{StaticKernels, WeightSums};
+    /// const WEIGHTS: [i8; 6] = [1, 2, 3, -1, -2, -3];
+    /// const SUMS: [WeightSums; 2] = [WeightSums::new(6, 0), WeightSums::new(0, 6)];
+    /// assert!(StaticKernels::new(&WEIGHTS, &[10, 20], &SUMS).is_ok());
+    /// ```
+    pub const fn new(weights: &'a [i8], bias: &'a [i32], sums: &[WeightSums]) -> Result<Self, LayerError> {
+        if bias.len() != sums.len() {
+            return Err(LayerError::TableLength);
+        }
+        if bias.is_empty() || !weights.len().is_multiple_of(bias.len()) {
+            return Err(LayerError::WeightLength);
+        }
+        let mut largest_sum = 0;
+        let mut i = 0;
+        while i < sums.len() {
+            let sum = sums[i].largest() as i64;
+            if sum > largest_sum {
+                largest_sum = sum;
+            }
+            i += 1;
+        }
+        Ok(Self { weights, bias, largest_sum, largest_bias: largest_magnitude(bias) })
+    }
+
+    /// An error unless there are kernels for `channels` of `kernel_len` weights whose accumulator fits i32 for
+    /// inputs of the given span.
+    pub(crate) const fn check(
+        &self,
+        channels: usize,
+        kernel_len: usize,
+        span: i64,
+    ) -> Result<(), LayerError> {
+        if self.bias.len() != channels {
+            return Err(LayerError::TableLength);
+        }
+        if self.weights.len() != channels * kernel_len {
+            return Err(LayerError::WeightLength);
+        }
+        if span * self.largest_sum + self.largest_bias > i32::MAX as i64 {
+            return Err(LayerError::AccumulatorOverflow);
+        }
+        Ok(())
+    }
+
+    pub(crate) const fn weights(&self) -> &'a [i8] {
+        self.weights
+    }
+
+    pub(crate) const fn bias(&self) -> &'a [i32] {
+        self.bias
+    }
+}
+
+impl KernelSource for StaticKernels<'_> {
+    type Weight = i8;
+
+    fn block_channels(&self) -> usize {
+        self.bias.len()
+    }
+
+    fn block(&mut self, channels: Range<usize>) -> Kernels<'_, i8> {
+        let kernel_len = self.weights.len() / self.bias.len();
+        Kernels {
+            weights: &self.weights[channels.start * kernel_len..channels.end * kernel_len],
+            bias: &self.bias[channels],
+        }
+    }
+}

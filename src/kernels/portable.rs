@@ -1,0 +1,169 @@
+//! The inner loops in plain Rust, for every target.
+
+use core::ops::Range;
+
+use crate::kernel_source::Kernels;
+use crate::quantize::Element;
+use crate::{Experts, Geometry, Requantize, Shape};
+
+/// `sum w (x - zero_point)`.
+#[inline]
+pub(crate) fn dot<X: Element, W: Element>(input: &[X], weights: &[W], zero_point: i32) -> i32 {
+    input.iter().zip(weights).map(|(x, w)| w.widen() * (x.widen() - zero_point)).sum()
+}
+
+/// Convolves `channels` of the output. Padding is what the zero point stands for, so its taps are skipped.
+pub(crate) fn convolve<X: Element, W: Element, Y: Element>(
+    geometry: &Geometry,
+    zero_point: i32,
+    channels: Range<usize>,
+    kernels: &Kernels<'_, W>,
+    requantize: &Requantize<'_>,
+    input: &[X],
+    output: &mut [Y],
+) {
+    let Geometry { input: shape, output: out_shape, window, groups } = *geometry;
+    let depth = geometry.group_channels();
+    let kernel_len = geometry.kernel_len();
+    let group_outputs = out_shape.channels / groups;
+    // Neighbouring taps of a row are one run of memory unless something lies between them.
+    let whole_rows = groups == 1 && window.dilation[1] == 1;
+    for y in 0..out_shape.height {
+        let (rows, first_row) = geometry.rows(y);
+        for x in 0..out_shape.width {
+            let (columns, first_column) = geometry.columns(x);
+            let (taps, run) = if whole_rows { (1, columns.len() * depth) } else { (columns.len(), depth) };
+            let pixel = (y * out_shape.width + x) * out_shape.channels;
+            for (channel, (kernel, &bias)) in
+                channels.clone().zip(kernels.weights.chunks_exact(kernel_len).zip(kernels.bias))
+            {
+                let group = channel / group_outputs;
+                let mut accumulator = bias;
+                for (i, row) in rows.clone().enumerate() {
+                    let input_row = (first_row + i * window.dilation[0]) * shape.width;
+                    for tap in 0..taps {
+                        let column = first_column + tap * window.dilation[1];
+                        let from = (input_row + column) * shape.channels + group * depth;
+                        let weight = (row * window.kernel[1] + columns.start + tap) * depth;
+                        accumulator +=
+                            dot(&input[from..from + run], &kernel[weight..weight + run], zero_point);
+                    }
+                }
+                output[pixel + channel] = requantize.apply(channel, accumulator);
+            }
+        }
+    }
+}
+
+/// Convolves `channels`, each with its own kernel.
+pub(crate) fn depthwise<X: Element, W: Element, Y: Element>(
+    geometry: &Geometry,
+    zero_point: i32,
+    channels: Range<usize>,
+    kernels: &Kernels<'_, W>,
+    requantize: &Requantize<'_>,
+    input: &[X],
+    output: &mut [Y],
+) {
+    let Geometry { input: shape, output: out_shape, window, .. } = *geometry;
+    for y in 0..out_shape.height {
+        let (rows, first_row) = geometry.rows(y);
+        for x in 0..out_shape.width {
+            let (columns, first_column) = geometry.columns(x);
+            let pixel = (y * out_shape.width + x) * shape.channels;
+            for (channel, (kernel, &bias)) in
+                channels.clone().zip(kernels.weights.chunks_exact(window.taps()).zip(kernels.bias))
+            {
+                let mut accumulator = bias;
+                for (i, row) in rows.clone().enumerate() {
+                    let input_row = (first_row + i * window.dilation[0]) * shape.width;
+                    for (j, column) in columns.clone().enumerate() {
+                        let input_column = first_column + j * window.dilation[1];
+                        let from = (input_row + input_column) * shape.channels + channel;
+                        let weight = kernel[row * window.kernel[1] + column].widen();
+                        accumulator += weight * (input[from].widen() - zero_point);
+                    }
+                }
+                output[pixel + channel] = requantize.apply(channel, accumulator);
+            }
+        }
+    }
+}
+
+/// Mixes one channel's kernel: `(sum_i coefficient_i W_ik + 2^(shift-1)) >> shift`.
+pub(crate) fn mix(experts: &Experts<'_>, channel: usize, coefficients: &[i32], kernel: &mut [i16]) {
+    let whole = coefficients.len() / 4 * 4;
+    let (quad_coefficients, tail_coefficients) = coefficients.split_at(whole);
+    let quads = experts.quads(channel);
+    for (k, mixed) in kernel.iter_mut().enumerate() {
+        let mut sum = 1 << (experts.shift() - 1);
+        for (&weight, &coefficient) in quads[k * whole..].iter().zip(quad_coefficients) {
+            sum += coefficient * i32::from(weight);
+        }
+        for (tail, &coefficient) in tail_coefficients.iter().enumerate() {
+            sum += coefficient * i32::from(experts.tail(channel, tail)[k]);
+        }
+        *mixed = (sum >> experts.shift()) as i16;
+    }
+}
+
+/// One channel's products with every expert.
+pub(crate) fn expert_dots<X: Element>(
+    experts: &Experts<'_>,
+    channel: usize,
+    input: &[X],
+    zero_point: i32,
+    products: &mut [i32],
+) {
+    let whole = products.len() / 4 * 4;
+    let (quad_products, tail_products) = products.split_at_mut(whole);
+    quad_products.fill(0);
+    let quads = experts.quads(channel);
+    for (k, x) in input.iter().enumerate() {
+        let x = x.widen() - zero_point;
+        for (&weight, product) in quads[k * whole..].iter().zip(&mut *quad_products) {
+            *product += i32::from(weight) * x;
+        }
+    }
+    for (tail, product) in tail_products.iter_mut().enumerate() {
+        *product = dot(input, experts.tail(channel, tail), zero_point);
+    }
+}
+
+/// Channels that are pooled in one pass over the pixels.
+const POOL_CHANNELS: usize = 8;
+
+/// Calls `each` with every channel and its sum of `x - zero_point` over all pixels.
+pub(crate) fn pool<X: Element>(shape: Shape, zero_point: i32, input: &[X], mut each: impl FnMut(usize, i32)) {
+    let offset = zero_point * shape.pixels() as i32;
+    let mut first = 0;
+    while first < shape.channels {
+        let block = first..shape.channels.min(first + POOL_CHANNELS);
+        let mut sums = [0; POOL_CHANNELS];
+        for pixel in input.chunks_exact(shape.channels) {
+            for (sum, x) in sums.iter_mut().zip(&pixel[block.clone()]) {
+                *sum += x.widen();
+            }
+        }
+        for (channel, &sum) in block.zip(&sums) {
+            each(channel, sum - offset);
+        }
+        first += POOL_CHANNELS;
+    }
+}
+
+/// Adds the pooled input times a matrix, `[channel][expert]`, to the accumulators.
+pub(crate) fn pool_matrix<X: Element>(
+    shape: Shape,
+    zero_point: i32,
+    input: &[X],
+    matrix: &[i16],
+    accumulators: &mut [i64],
+) {
+    let experts = accumulators.len();
+    pool(shape, zero_point, input, |channel, sum| {
+        for (accumulator, &weight) in accumulators.iter_mut().zip(&matrix[channel * experts..]) {
+            *accumulator += i64::from(sum) * i64::from(weight);
+        }
+    });
+}

@@ -1,0 +1,175 @@
+//! Fully connected layers on a vector of features.
+//!
+//! A conditional one does not mix: a weight would be used once, so mixing would cost more than the layer. It
+//! takes the paper's equivalent form, n products combined by the coefficients:
+//!
+//! ```text
+//! D_i = sum_k W_ik (x_k - zero_point)
+//! acc = B + ((sum_i coef_i D_i + 2^(shift-1)) >> shift)
+//! ```
+
+use core::marker::PhantomData;
+
+use crate::kernel_source::StaticKernels;
+use crate::quantize::{Element, check_zero_point, span};
+use crate::{Experts, LayerError, MAX_EXPERTS, Requantize, RoutingWeight, kernels};
+
+/// A fully connected layer with weights in flash, activation included.
+///
+/// ```
+/// use condconv::{Linear, Requantize, StaticKernels, WeightSums, checked};
+///
+/// const SUMS: [WeightSums; 2] = [WeightSums::new(3, 0), WeightSums::new(1, 2)];
+/// static LAYER: Linear<'static, i8, i16> = checked(Linear::new(
+///     2,
+///     0,
+///     checked(StaticKernels::new(&[1, 2, 1, -2], &[40, 0], &SUMS)),
+///     checked(Requantize::new(&[1 << 30; 2], 0, -32768, 32767)),
+/// ));
+/// let mut output = [0; 2];
+/// LAYER.infer(&[100, 50], &mut output);
+/// assert_eq!(output, [60, 0]);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Linear<'a, X = i8, Y = i8> {
+    features: usize,
+    zero_point: i32,
+    kernels: StaticKernels<'a>,
+    requantize: Requantize<'a>,
+    elements: PhantomData<(X, Y)>,
+}
+
+impl<'a, X: Element, Y: Element> Linear<'a, X, Y> {
+    /// `features` inputs; weights `[output][input]`; `zero_point` is the input's.
+    ///
+    /// # Errors
+    ///
+    /// If lengths do not match, a number lies outside its type, or the accumulator could leave i32.
+    pub const fn new(
+        features: usize,
+        zero_point: i32,
+        kernels: StaticKernels<'a>,
+        requantize: Requantize<'a>,
+    ) -> Result<Self, LayerError> {
+        let outputs = kernels.bias().len();
+        match (
+            kernels.check(outputs, features, span::<X>()),
+            requantize.check::<Y>(outputs),
+            check_zero_point::<X>(zero_point),
+        ) {
+            (Ok(()), Ok(()), Ok(())) => {
+                Ok(Self { features, zero_point, kernels, requantize, elements: PhantomData })
+            }
+            (Err(error), ..) | (_, Err(error), _) | (_, _, Err(error)) => Err(error),
+        }
+    }
+
+    /// Multiplies a vector.
+    ///
+    /// # Panics
+    ///
+    /// If a slice is not of the layer's size.
+    #[inline]
+    pub fn infer(&self, input: &[X], output: &mut [Y]) {
+        assert!(input.len() == self.features && output.len() == self.kernels.bias().len());
+        self.multiply(input, output);
+    }
+
+    fn multiply(&self, input: &[X], output: &mut [Y]) {
+        let rows = self.kernels.weights().chunks_exact(self.features).zip(self.kernels.bias());
+        for (channel, ((weights, &bias), output)) in rows.zip(output).enumerate() {
+            let accumulator = bias + kernels::dot(input, weights, self.zero_point);
+            *output = self.requantize.apply(channel, accumulator);
+        }
+    }
+}
+
+/// A fully connected layer whose weights depend on the input through the routing weights.
+///
+/// ```
+/// use condconv::{CondLinear, Experts, Requantize, RoutingWeight, WeightSums, checked};
+///
+/// // One output, two experts that each look at one feature; shift 14 keeps the experts' scale.
+/// const SUMS: [WeightSums; 2] = [WeightSums::new(100, 0); 2];
+/// static LAYER: CondLinear<'static, i8, i16> = checked(CondLinear::new(
+///     2,
+///     0,
+///     checked(Experts::new(2, &[100, 0, 0, 100], &[32767; 2], 14, &[0], &[], &SUMS)),
+///     checked(Requantize::new(&[1 << 30], 0, -32768, 32767)),
+/// ));
+/// let mut output = [0];
+/// LAYER.infer(&[40, 80], &[RoutingWeight::from_num(0.5), RoutingWeight::from_num(0.25)], &mut output);
+/// assert_eq!(output, [1000]); // (0.5 * 4000 + 0.25 * 8000) / 4
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct CondLinear<'a, X = i8, Y = i8> {
+    features: usize,
+    zero_point: i32,
+    experts: Experts<'a>,
+    requantize: Requantize<'a>,
+    elements: PhantomData<(X, Y)>,
+}
+
+impl<'a, X: Element, Y: Element> CondLinear<'a, X, Y> {
+    /// `features` inputs; kernels `[output][input]`; `zero_point` is the input's.
+    ///
+    /// # Errors
+    ///
+    /// If lengths do not match, a number lies outside its type, or an expert's product or the accumulator
+    /// could leave i32.
+    pub const fn new(
+        features: usize,
+        zero_point: i32,
+        experts: Experts<'a>,
+        requantize: Requantize<'a>,
+    ) -> Result<Self, LayerError> {
+        let outputs = experts.channels();
+        match (
+            experts.check_products(outputs, features, span::<X>()),
+            requantize.check::<Y>(outputs),
+            check_zero_point::<X>(zero_point),
+        ) {
+            (Ok(()), Ok(()), Ok(())) => {
+                Ok(Self { features, zero_point, experts, requantize, elements: PhantomData })
+            }
+            (Err(error), ..) | (_, Err(error), _) | (_, _, Err(error)) => Err(error),
+        }
+    }
+
+    /// Number of experts.
+    #[must_use]
+    pub const fn experts(&self) -> usize {
+        self.experts.count()
+    }
+
+    /// Multiplies a vector by every expert and combines the products.
+    ///
+    /// # Panics
+    ///
+    /// If a slice is not of the layer's size, or `routing` is not one weight an expert.
+    #[inline]
+    pub fn infer(&self, input: &[X], routing: &[RoutingWeight], output: &mut [Y]) {
+        assert!(
+            input.len() == self.features
+                && output.len() == self.experts.channels()
+                && routing.len() == self.experts.count()
+        );
+        self.multiply(input, routing, output);
+    }
+
+    fn multiply(&self, input: &[X], routing: &[RoutingWeight], output: &mut [Y]) {
+        let experts = &self.experts;
+        let mut coefficients = [0; MAX_EXPERTS];
+        let mut products = [0; MAX_EXPERTS];
+        for (channel, output) in output.iter_mut().enumerate() {
+            experts.coefficients(channel, routing, &mut coefficients);
+            let products = &mut products[..experts.count()];
+            kernels::expert_dots(experts, channel, input, self.zero_point, products);
+            let sum: i64 =
+                products.iter().zip(&coefficients).map(|(&d, &c)| i64::from(d) * i64::from(c)).sum();
+            let combined = (sum + (1 << (experts.shift() - 1))) >> experts.shift();
+            let accumulator = experts.mixed_bias(channel, routing) + combined as i32;
+            *output = self.requantize.apply(channel, accumulator);
+        }
+    }
+}

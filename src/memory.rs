@@ -1,0 +1,53 @@
+//! Memory of a generated network: constants from a file, and tensors in an arena.
+
+use core::ops::Range;
+
+/// Bytes at an address that is a multiple of four, so that weights can be loaded by words.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(4))]
+pub struct Aligned<const LEN: usize>(pub [u8; LEN]);
+
+impl<const LEN: usize> Aligned<LEN> {
+    /// `len` weights from `start` on.
+    ///
+    /// ```
+    /// use condconv::Aligned;
+    /// static BYTES: Aligned<4> = Aligned([1, 2, 255, 128]);
+    /// static WEIGHTS: &[i8] = BYTES.weights(1, 3);
+    /// assert_eq!(WEIGHTS, [2, -1, -128]);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the range lies outside the bytes; in constant evaluation that is a compile error.
+    #[must_use]
+    pub const fn weights(&self, start: usize, len: usize) -> &[i8] {
+        let bytes: &[u8] = &self.0;
+        bytemuck::must_cast_slice(bytes.split_at(start).1.split_at(len).0)
+    }
+}
+
+/// Two ranges of an arena that do not overlap, the first to read and the second to write.
+///
+/// ```
+/// let mut arena = [1, 2, 3, 4];
+/// let (input, output) = condconv::read_write(&mut arena, 2..4, 0..2);
+/// output.copy_from_slice(input);
+/// assert_eq!(arena, [3, 4, 3, 4]);
+/// ```
+///
+/// # Panics
+///
+/// If they overlap or leave the arena. Generated code checks its ranges in constant evaluation.
+#[inline(always)]
+#[must_use]
+pub fn read_write<T>(arena: &mut [T], read: Range<usize>, write: Range<usize>) -> (&[T], &mut [T]) {
+    if read.end <= write.start {
+        let (low, high) = arena.split_at_mut(write.start);
+        (&low[read], &mut high[..write.end - write.start])
+    } else {
+        assert!(write.end <= read.start);
+        let (low, high) = arena.split_at_mut(read.start);
+        (&high[..read.end - read.start], &mut low[write])
+    }
+}

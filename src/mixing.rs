@@ -1,0 +1,319 @@
+//! Step two, mix: n int8 experts and their routing weights become one int16 kernel, once per input.
+//!
+//! ```text
+//! coef_i = (alpha_i ratio_i + 2^15) >> 16                       per channel, Q0.14
+//! V_k    = (sum_i coef_i W_ik + 2^(shift-1)) >> shift           int16
+//! B      = b + ((sum_i alpha_i b_i + 2^14) >> 15)
+//! ```
+//!
+//! Every expert and channel has its own scale; `ratio_i` is that scale over the largest among the channel's
+//! experts, in 2^-15. The mixed kernel's scale is fixed, so no maximum is looked for and no multiplier is
+//! computed at run time.
+
+use core::ops::Range;
+
+use crate::kernel_source::{KernelSource, Kernels};
+use crate::quantize::WeightSums;
+use crate::{LayerError, MAX_EXPERTS, RoutingWeight, kernels};
+
+/// Largest coefficient: `(32767 * 32767 + 2^15) >> 16`.
+const MAX_COEFFICIENT: i64 = 16383;
+
+/// The experts of a conditional layer, as they lie in flash.
+///
+/// Weights are interleaved, so that mixing reads them in one pass: with `quads = n / 4` and kernels of `K`
+/// weights, weight `k` of expert `i` and channel `c` lies at
+///
+/// ```text
+/// ((c K + k) quads + i / 4) 4 + i % 4                           i < 4 quads
+/// channels K 4 quads + ((i - 4 quads) channels + c) K + k       the n % 4 experts that are left
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Experts<'a> {
+    count: usize,
+    weights: &'a [i8],
+    ratios: &'a [i16],
+    shift: u32,
+    bias: &'a [i32],
+    expert_bias: &'a [i32],
+    /// Largest sum over one channel's mixed weights, before the shift.
+    largest_mixed_sum: i64,
+    /// Largest sum over one expert's weights.
+    largest_expert_sum: i64,
+    largest_bias: i64,
+}
+
+impl<'a> Experts<'a> {
+    /// `count` experts: `weights` in the layout above; `ratios[channel * n + expert]` in `0..=32767`; the
+    /// mixing `shift`; the static `bias[channel]`; `expert_bias[channel * n + expert]`, or an empty slice; and
+    /// `sums[channel * n + expert]`. Biases are in units of `input scale * largest scale of the channel's
+    /// experts * 2^(shift - 14)`.
+    ///
+    /// # Errors
+    ///
+    /// [`LayerError::Experts`], [`LayerError::TableLength`], [`LayerError::WeightLength`] and
+    /// [`LayerError::Multiplier`].
+    pub const fn new(
+        count: usize,
+        weights: &'a [i8],
+        ratios: &'a [i16],
+        shift: u32,
+        bias: &'a [i32],
+        expert_bias: &'a [i32],
+        sums: &[WeightSums],
+    ) -> Result<Self, LayerError> {
+        if count == 0 || count > MAX_EXPERTS {
+            return Err(LayerError::Experts);
+        }
+        let channels = bias.len();
+        let entries = channels * count;
+        if ratios.len() != entries
+            || sums.len() != entries
+            || (!expert_bias.is_empty() && expert_bias.len() != entries)
+        {
+            return Err(LayerError::TableLength);
+        }
+        if channels == 0 || !weights.len().is_multiple_of(entries) {
+            return Err(LayerError::WeightLength);
+        }
+        if shift == 0 || shift > 30 {
+            return Err(LayerError::Multiplier);
+        }
+        let mut largest_mixed_sum = 0;
+        let mut largest_expert_sum = 0;
+        let mut largest_bias = 0;
+        let mut channel = 0;
+        while channel < channels {
+            let (mut positive, mut negative) = (0, 0);
+            let mut bias_bound = bias[channel].unsigned_abs() as i64;
+            let mut expert = 0;
+            while expert < count {
+                let entry = channel * count + expert;
+                if ratios[entry] < 0 {
+                    return Err(LayerError::Multiplier);
+                }
+                let coefficient = coefficient(i16::MAX, ratios[entry]) as i64;
+                positive += coefficient * sums[entry].positive as i64;
+                negative += coefficient * sums[entry].negative as i64;
+                if sums[entry].largest() as i64 > largest_expert_sum {
+                    largest_expert_sum = sums[entry].largest() as i64;
+                }
+                if !expert_bias.is_empty() {
+                    bias_bound += expert_bias[entry].unsigned_abs() as i64;
+                }
+                expert += 1;
+            }
+            if positive > largest_mixed_sum {
+                largest_mixed_sum = positive;
+            }
+            if negative > largest_mixed_sum {
+                largest_mixed_sum = negative;
+            }
+            if bias_bound > largest_bias {
+                largest_bias = bias_bound;
+            }
+            channel += 1;
+        }
+        Ok(Self {
+            count,
+            weights,
+            ratios,
+            shift,
+            bias,
+            expert_bias,
+            largest_mixed_sum,
+            largest_expert_sum,
+            largest_bias,
+        })
+    }
+
+    /// Number of experts.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.count
+    }
+
+    const fn check_lengths(&self, channels: usize, kernel_len: usize) -> Result<(), LayerError> {
+        if self.bias.len() != channels {
+            return Err(LayerError::TableLength);
+        }
+        if self.weights.len() != channels * kernel_len * self.count {
+            return Err(LayerError::WeightLength);
+        }
+        Ok(())
+    }
+
+    /// An error unless the mixed kernels fit int16 and a convolution's accumulator fits i32.
+    pub(crate) const fn check_mixed(
+        &self,
+        channels: usize,
+        kernel_len: usize,
+        span: i64,
+    ) -> Result<(), LayerError> {
+        if let Err(error) = self.check_lengths(channels, kernel_len) {
+            return Err(error);
+        }
+        let largest_weight = 127 * MAX_COEFFICIENT * self.count as i64;
+        if (largest_weight >> self.shift) + 1 > i16::MAX as i64 {
+            return Err(LayerError::MixOverflow);
+        }
+        let reach = (self.largest_mixed_sum >> self.shift) + kernel_len as i64;
+        if span * reach + self.largest_bias > i32::MAX as i64 {
+            return Err(LayerError::AccumulatorOverflow);
+        }
+        Ok(())
+    }
+
+    /// An error unless every expert's own product and their combination fit i32.
+    pub(crate) const fn check_products(
+        &self,
+        channels: usize,
+        kernel_len: usize,
+        span: i64,
+    ) -> Result<(), LayerError> {
+        if let Err(error) = self.check_lengths(channels, kernel_len) {
+            return Err(error);
+        }
+        let reach = ((span * self.largest_mixed_sum) >> self.shift) + 1;
+        if span * self.largest_expert_sum > i32::MAX as i64 || reach + self.largest_bias > i32::MAX as i64 {
+            return Err(LayerError::AccumulatorOverflow);
+        }
+        Ok(())
+    }
+
+    /// Output channels.
+    pub(crate) const fn channels(&self) -> usize {
+        self.bias.len()
+    }
+
+    /// Weights of one channel's kernel.
+    pub(crate) const fn kernel_len(&self) -> usize {
+        self.weights.len() / (self.bias.len() * self.count)
+    }
+
+    pub(crate) const fn shift(&self) -> u32 {
+        self.shift
+    }
+
+    /// The interleaved weights of one channel: all experts in words of four.
+    pub(crate) fn quads(&self, channel: usize) -> &'a [i8] {
+        let len = self.kernel_len() * (self.count / 4) * 4;
+        &self.weights[channel * len..(channel + 1) * len]
+    }
+
+    /// One channel's kernel of one of the `count % 4` experts that fill no word.
+    pub(crate) fn tail(&self, channel: usize, expert: usize) -> &'a [i8] {
+        let kernel_len = self.kernel_len();
+        let channels = self.bias.len();
+        let start = (channels * (self.count / 4) * 4 + expert * channels + channel) * kernel_len;
+        &self.weights[start..start + kernel_len]
+    }
+
+    /// The coefficients of one channel's experts.
+    pub(crate) fn coefficients(
+        &self,
+        channel: usize,
+        routing: &[RoutingWeight],
+        out: &mut [i32; MAX_EXPERTS],
+    ) {
+        let ratios = &self.ratios[channel * self.count..(channel + 1) * self.count];
+        for ((out, weight), &ratio) in out.iter_mut().zip(routing).zip(ratios) {
+            *out = coefficient(weight.to_bits(), ratio);
+        }
+    }
+
+    /// The mixed bias of one channel.
+    pub(crate) fn mixed_bias(&self, channel: usize, routing: &[RoutingWeight]) -> i32 {
+        if self.expert_bias.is_empty() {
+            return self.bias[channel];
+        }
+        let biases = &self.expert_bias[channel * self.count..(channel + 1) * self.count];
+        let sum: i64 = routing.iter().zip(biases).map(|(w, &b)| i64::from(w.to_bits()) * i64::from(b)).sum();
+        self.bias[channel] + ((sum + (1 << 14)) >> 15) as i32
+    }
+}
+
+const fn coefficient(weight: i16, ratio: i16) -> i32 {
+    (weight as i32 * ratio as i32 + (1 << 15)) >> 16
+}
+
+/// Room for the mixed kernels of a block of output channels: `WEIGHTS` int16 weights and `CHANNELS` biases.
+/// A convolution takes as many channels at a time as fit; the result is the same for every size.
+#[derive(Clone, Debug)]
+pub struct MixBuffer<const WEIGHTS: usize, const CHANNELS: usize> {
+    kernels: [i16; WEIGHTS],
+    bias: [i32; CHANNELS],
+}
+
+impl<const WEIGHTS: usize, const CHANNELS: usize> MixBuffer<WEIGHTS, CHANNELS> {
+    /// An empty buffer.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { kernels: [0; WEIGHTS], bias: [0; CHANNELS] }
+    }
+
+    /// The room, lent to a layer.
+    #[must_use]
+    pub const fn scratch(&mut self) -> MixScratch<'_> {
+        MixScratch { kernels: &mut self.kernels, bias: &mut self.bias }
+    }
+}
+
+impl<const WEIGHTS: usize, const CHANNELS: usize> Default for MixBuffer<WEIGHTS, CHANNELS> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A [`MixBuffer`] lent to a layer.
+#[derive(Debug)]
+pub struct MixScratch<'a> {
+    /// Room for whole kernels, at least one.
+    pub kernels: &'a mut [i16],
+    /// Room for one bias a channel.
+    pub bias: &'a mut [i32],
+}
+
+/// Experts as a source of kernels.
+pub(crate) struct Mixed<'a> {
+    experts: &'a Experts<'a>,
+    routing: &'a [RoutingWeight],
+    scratch: MixScratch<'a>,
+    block_channels: usize,
+}
+
+impl<'a> Mixed<'a> {
+    /// # Panics
+    ///
+    /// If there is not one routing weight an expert, or no room for a single channel.
+    pub(crate) fn new(
+        experts: &'a Experts<'a>,
+        routing: &'a [RoutingWeight],
+        scratch: MixScratch<'a>,
+    ) -> Self {
+        let block_channels = scratch.bias.len().min(scratch.kernels.len() / experts.kernel_len());
+        assert!(routing.len() == experts.count && block_channels > 0);
+        Self { experts, routing, scratch, block_channels }
+    }
+}
+
+impl KernelSource for Mixed<'_> {
+    type Weight = i16;
+
+    fn block_channels(&self) -> usize {
+        self.block_channels
+    }
+
+    fn block(&mut self, channels: Range<usize>) -> Kernels<'_, i16> {
+        let kernel_len = self.experts.kernel_len();
+        let weights = &mut self.scratch.kernels[..channels.len() * kernel_len];
+        let bias = &mut self.scratch.bias[..channels.len()];
+        let mut coefficients = [0; MAX_EXPERTS];
+        for ((channel, kernel), bias) in channels.zip(weights.chunks_exact_mut(kernel_len)).zip(&mut *bias) {
+            self.experts.coefficients(channel, self.routing, &mut coefficients);
+            kernels::mix(self.experts, channel, &coefficients[..self.experts.count], kernel);
+            *bias = self.experts.mixed_bias(channel, self.routing);
+        }
+        Kernels { weights, bias }
+    }
+}

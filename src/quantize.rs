@@ -1,0 +1,199 @@
+//! Numbers on the device: elements, zero points, and the one step from an accumulator to an output.
+//!
+//! A real number `r` is stored as `q` with `r = scale * (q - zero_point)`. Scales stay on the host; what is
+//! left of them on the device is one multiplier a channel:
+//!
+//! ```text
+//! y = clamp(zero_point + ((acc * multiplier + 2^31) >> 32))      in i64, rounding half up
+//! ```
+
+use crate::LayerError;
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for i8 {}
+    impl Sealed for i16 {}
+}
+
+/// An element of a tensor: `i8`, or `i16` where a network needs finer steps (pooled features, logits).
+pub trait Element: Copy + Default + sealed::Sealed + 'static {
+    /// Smallest value.
+    const MIN: i32;
+    /// Largest value.
+    const MAX: i32;
+
+    /// The value, widened.
+    fn widen(self) -> i32;
+
+    /// The element nearest to `value`.
+    fn saturate(value: i32) -> Self;
+}
+
+impl Element for i8 {
+    const MIN: i32 = -128;
+    const MAX: i32 = 127;
+
+    #[inline(always)]
+    fn widen(self) -> i32 {
+        i32::from(self)
+    }
+
+    #[inline(always)]
+    fn saturate(value: i32) -> Self {
+        value.clamp(<Self as Element>::MIN, <Self as Element>::MAX) as Self
+    }
+}
+
+impl Element for i16 {
+    const MIN: i32 = -32768;
+    const MAX: i32 = 32767;
+
+    #[inline(always)]
+    fn widen(self) -> i32 {
+        i32::from(self)
+    }
+
+    #[inline(always)]
+    fn saturate(value: i32) -> Self {
+        value.clamp(<Self as Element>::MIN, <Self as Element>::MAX) as Self
+    }
+}
+
+/// From 32-bit accumulators to elements of the output: one multiplier a channel, a zero point, and the bounds
+/// of the fused activation (ReLU, ReLU6 and clamp are nothing but bounds).
+#[derive(Clone, Copy, Debug)]
+pub struct Requantize<'a> {
+    multipliers: &'a [i32],
+    zero_point: i32,
+    min: i32,
+    max: i32,
+}
+
+impl<'a> Requantize<'a> {
+    /// `multipliers[c] = round(2^32 * unit of the accumulator / scale of the output)`, below 2^31; `min` and
+    /// `max` in units of the output.
+    ///
+    /// # Errors
+    ///
+    /// [`LayerError::Multiplier`] if a multiplier is negative, [`LayerError::OutputRange`] if `min > max`.
+    ///
+    /// ```
+    /// use condconv::Requantize;
+    /// let relu = Requantize::new(&[1 << 30], -128, -128, 127).unwrap(); // a quarter
+    /// assert_eq!(relu.apply::<i8>(0, 10), -125);                       // 2.5 rounds up
+    /// assert_eq!(relu.apply::<i8>(0, -10), -128);
+    /// ```
+    pub const fn new(
+        multipliers: &'a [i32],
+        zero_point: i32,
+        min: i32,
+        max: i32,
+    ) -> Result<Self, LayerError> {
+        let mut i = 0;
+        while i < multipliers.len() {
+            if multipliers[i] < 0 {
+                return Err(LayerError::Multiplier);
+            }
+            i += 1;
+        }
+        if min > max {
+            return Err(LayerError::OutputRange);
+        }
+        Ok(Self { multipliers, zero_point, min, max })
+    }
+
+    /// The output for an accumulator of the given channel.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such channel.
+    #[inline(always)]
+    #[must_use]
+    pub fn apply<Y: Element>(&self, channel: usize, accumulator: i32) -> Y {
+        let product = i64::from(accumulator) * i64::from(self.multipliers[channel]);
+        let rounded = ((product + (1 << 31)) >> 32) as i32;
+        Y::saturate((self.zero_point + rounded).clamp(self.min, self.max))
+    }
+
+    /// An error unless there is one multiplier for each of `channels` and the range fits `Y`.
+    pub(crate) const fn check<Y: Element>(&self, channels: usize) -> Result<(), LayerError> {
+        if self.multipliers.len() != channels {
+            return Err(LayerError::TableLength);
+        }
+        if self.min < Y::MIN || self.max > Y::MAX || self.zero_point < Y::MIN || self.zero_point > Y::MAX {
+            return Err(LayerError::OutputRange);
+        }
+        Ok(())
+    }
+}
+
+/// An error if `zero_point` is no value of `X`.
+pub(crate) const fn check_zero_point<X: Element>(zero_point: i32) -> Result<(), LayerError> {
+    if zero_point < X::MIN || zero_point > X::MAX { Err(LayerError::OutputRange) } else { Ok(()) }
+}
+
+/// Largest distance of two elements: the span of `x - zero_point`.
+pub(crate) const fn span<X: Element>() -> i64 {
+    (X::MAX - X::MIN) as i64
+}
+
+/// Sums of the positive and of the negative weights of one kernel, both as magnitudes. They bound what the
+/// kernel can add up to, whatever the input: `-span * max <= sum w (x - zero_point) <= span * max`, where `max`
+/// is the larger of the two and `span` is 255 for `i8`. Layers take them in place of the weights, since going
+/// through a large array takes a compiler's constant evaluation too long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WeightSums {
+    /// Sum of the positive weights.
+    pub positive: u32,
+    /// Sum of the magnitudes of the negative weights.
+    pub negative: u32,
+}
+
+impl WeightSums {
+    /// From magnitudes.
+    #[must_use]
+    pub const fn new(positive: u32, negative: u32) -> Self {
+        Self { positive, negative }
+    }
+
+    /// The sums of a kernel's weights.
+    ///
+    /// ```
+    /// use condconv::WeightSums;
+    /// assert_eq!(WeightSums::of(&[3, -4, 0, 5, -1]), WeightSums::new(8, 5));
+    /// ```
+    #[must_use]
+    pub const fn of(weights: &[i8]) -> Self {
+        let mut sums = Self::new(0, 0);
+        let mut i = 0;
+        while i < weights.len() {
+            if weights[i] < 0 {
+                sums.negative += weights[i].unsigned_abs() as u32;
+            } else {
+                sums.positive += weights[i].unsigned_abs() as u32;
+            }
+            i += 1;
+        }
+        sums
+    }
+
+    /// The larger of the two.
+    #[must_use]
+    pub const fn largest(self) -> u32 {
+        if self.positive > self.negative { self.positive } else { self.negative }
+    }
+}
+
+/// Largest magnitude in a table.
+pub(crate) const fn largest_magnitude(values: &[i32]) -> i64 {
+    let mut largest = 0;
+    let mut i = 0;
+    while i < values.len() {
+        let magnitude = values[i].unsigned_abs() as i64;
+        if magnitude > largest {
+            largest = magnitude;
+        }
+        i += 1;
+    }
+    largest
+}

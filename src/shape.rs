@@ -1,0 +1,252 @@
+//! Shapes of tensors (NHWC, batch 1) and the window of a convolution.
+
+use core::ops::Range;
+
+use crate::LayerError;
+
+/// Height, width and channels of a tensor in NHWC order with a batch of one. A vector of k features is
+/// 1 x 1 x k.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Channels.
+    pub channels: usize,
+}
+
+impl Shape {
+    /// A shape from height, width and channels.
+    ///
+    /// ```
+    /// assert_eq!(condconv::Shape::new(28, 28, 3).len(), 2352);
+    /// ```
+    #[must_use]
+    pub const fn new(height: usize, width: usize, channels: usize) -> Self {
+        Self { height, width, channels }
+    }
+
+    /// A vector of features.
+    #[must_use]
+    pub const fn vector(features: usize) -> Self {
+        Self::new(1, 1, features)
+    }
+
+    /// Number of pixels, height x width.
+    #[must_use]
+    pub const fn pixels(&self) -> usize {
+        self.height * self.width
+    }
+
+    /// Number of elements.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty)]
+    pub const fn len(&self) -> usize {
+        self.pixels() * self.channels
+    }
+
+    const fn has_zero(&self) -> bool {
+        self.height == 0 || self.width == 0 || self.channels == 0
+    }
+
+    /// An error if a dimension is zero.
+    pub(crate) const fn check(&self) -> Result<(), LayerError> {
+        if self.has_zero() { Err(LayerError::ZeroDimension) } else { Ok(()) }
+    }
+}
+
+/// Rows and columns of zeros around the input; each side on its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Padding {
+    /// Rows above.
+    pub top: usize,
+    /// Columns to the left.
+    pub left: usize,
+    /// Rows below.
+    pub bottom: usize,
+    /// Columns to the right.
+    pub right: usize,
+}
+
+impl Padding {
+    /// The same padding above and below, and left and right.
+    #[must_use]
+    pub const fn symmetric(vertical: usize, horizontal: usize) -> Self {
+        Self { top: vertical, left: horizontal, bottom: vertical, right: horizontal }
+    }
+}
+
+/// How a kernel slides over its input. `[vertical, horizontal]` throughout.
+///
+/// ```
+/// use condconv::{Padding, Shape, Window};
+/// let window = Window::new([3, 3]).stride([2, 2]).padding(Padding::symmetric(1, 1));
+/// assert_eq!(window.output(Shape::new(28, 28, 1), 8), Ok(Shape::new(14, 14, 8)));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Kernel rows and columns.
+    pub kernel: [usize; 2],
+    /// Step between output pixels, in input pixels.
+    pub stride: [usize; 2],
+    /// Zeros around the input.
+    pub padding: Padding,
+    /// Distance between kernel taps, in input pixels.
+    pub dilation: [usize; 2],
+}
+
+impl Window {
+    /// A kernel of the given rows and columns with stride 1, no padding and no dilation.
+    #[must_use]
+    pub const fn new(kernel: [usize; 2]) -> Self {
+        Self { kernel, stride: [1, 1], padding: Padding::symmetric(0, 0), dilation: [1, 1] }
+    }
+
+    /// The window with another stride.
+    #[must_use]
+    pub const fn stride(self, stride: [usize; 2]) -> Self {
+        Self { stride, ..self }
+    }
+
+    /// The window with another padding.
+    #[must_use]
+    pub const fn padding(self, padding: Padding) -> Self {
+        Self { padding, ..self }
+    }
+
+    /// The window with another dilation.
+    #[must_use]
+    pub const fn dilation(self, dilation: [usize; 2]) -> Self {
+        Self { dilation, ..self }
+    }
+
+    /// Number of taps.
+    #[must_use]
+    pub const fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// The shape of a convolution's output.
+    ///
+    /// # Errors
+    ///
+    /// [`LayerError::ZeroDimension`] or [`LayerError::KernelLargerThanInput`].
+    pub const fn output(&self, input: Shape, channels: usize) -> Result<Shape, LayerError> {
+        let [kernel_h, kernel_w] = self.kernel;
+        if input.has_zero()
+            || channels == 0
+            || self.taps() == 0
+            || self.stride[0] * self.stride[1] == 0
+            || self.dilation[0] * self.dilation[1] == 0
+        {
+            return Err(LayerError::ZeroDimension);
+        }
+        let extent_h = (kernel_h - 1) * self.dilation[0] + 1;
+        let extent_w = (kernel_w - 1) * self.dilation[1] + 1;
+        let padded_h = input.height + self.padding.top + self.padding.bottom;
+        let padded_w = input.width + self.padding.left + self.padding.right;
+        if padded_h < extent_h || padded_w < extent_w {
+            return Err(LayerError::KernelLargerThanInput);
+        }
+        Ok(Shape::new(
+            (padded_h - extent_h) / self.stride[0] + 1,
+            (padded_w - extent_w) / self.stride[1] + 1,
+            channels,
+        ))
+    }
+}
+
+/// A convolution's shapes, checked once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    pub(crate) input: Shape,
+    pub(crate) output: Shape,
+    pub(crate) window: Window,
+    pub(crate) groups: usize,
+}
+
+impl Geometry {
+    /// The geometry of a convolution of `groups` groups with the given number of output channels.
+    ///
+    /// # Errors
+    ///
+    /// As [`Window::output`], and [`LayerError::Groups`] where channels are not a multiple of the groups.
+    ///
+    /// ```
+    /// use condconv::{Geometry, Shape, Window};
+    /// let geometry = Geometry::new(Shape::new(8, 8, 4), 6, Window::new([3, 3]), 2).unwrap();
+    /// assert_eq!(geometry.output(), Shape::new(6, 6, 6));
+    /// assert_eq!(geometry.kernel_len(), 18);
+    /// assert_eq!(geometry.macs(), 3888);
+    /// ```
+    pub const fn new(
+        input: Shape,
+        output_channels: usize,
+        window: Window,
+        groups: usize,
+    ) -> Result<Self, LayerError> {
+        let output = match window.output(input, output_channels) {
+            Ok(output) => output,
+            Err(error) => return Err(error),
+        };
+        if groups == 0 {
+            return Err(LayerError::ZeroDimension);
+        }
+        if !input.channels.is_multiple_of(groups) || !output_channels.is_multiple_of(groups) {
+            return Err(LayerError::Groups);
+        }
+        Ok(Self { input, output, window, groups })
+    }
+
+    /// The input's shape.
+    #[must_use]
+    pub const fn input(&self) -> Shape {
+        self.input
+    }
+
+    /// The output's shape.
+    #[must_use]
+    pub const fn output(&self) -> Shape {
+        self.output
+    }
+
+    /// Weights of one output channel: taps x input channels of its group.
+    #[must_use]
+    pub const fn kernel_len(&self) -> usize {
+        self.window.taps() * self.group_channels()
+    }
+
+    /// Multiply-accumulates of the whole layer, padding included.
+    #[must_use]
+    pub const fn macs(&self) -> usize {
+        self.output.len() * self.kernel_len()
+    }
+
+    pub(crate) const fn group_channels(&self) -> usize {
+        self.input.channels / self.groups
+    }
+
+    pub(crate) const fn is_depthwise(&self) -> bool {
+        self.groups == self.input.channels && self.groups == self.output.channels
+    }
+
+    /// The kernel rows that meet the input at output row `y`, and the input row that the first of them meets.
+    pub(crate) fn rows(&self, y: usize) -> (Range<usize>, usize) {
+        let w = &self.window;
+        taps(y * w.stride[0], w.kernel[0], w.dilation[0], w.padding.top, self.input.height)
+    }
+
+    /// The kernel columns that meet the input at output column `x`, and the input column of the first.
+    pub(crate) fn columns(&self, x: usize) -> (Range<usize>, usize) {
+        let w = &self.window;
+        taps(x * w.stride[1], w.kernel[1], w.dilation[1], w.padding.left, self.input.width)
+    }
+}
+
+/// The taps of a kernel placed at `start - padding` that lie inside `0..len`, and where the first of them lies.
+fn taps(start: usize, kernel: usize, dilation: usize, padding: usize, len: usize) -> (Range<usize>, usize) {
+    let first = padding.saturating_sub(start).div_ceil(dilation);
+    let end = (len + padding).saturating_sub(start).div_ceil(dilation).min(kernel);
+    (first..end.max(first), (start + first * dilation).saturating_sub(padding))
+}

@@ -1,0 +1,2 @@
+//! condconv-tools
+pub mod graph;

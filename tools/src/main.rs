@@ -1,0 +1,3 @@
+//! The `condconv` program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+"""Trains the networks of models/ and exports them as ONNX."""

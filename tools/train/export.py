@@ -1,0 +1,52 @@
+"""Writes what the converter reads: networks as ONNX, samples as .npy."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import nn
+
+from .task import Task
+
+CALIBRATION_INPUTS = 256
+TOLERANCE = 1e-4
+
+
+def write_network(network: nn.Module, task: Task, path: Path):
+    """One self-contained file at batch 1, checked against PyTorch."""
+    example = task.test.inputs[:1].float()
+    torch.onnx.export(
+        network,
+        (example,),
+        path,
+        input_names=["input"],
+        output_names=["logits"],
+        dynamo=task.exporter == "dynamo",
+        external_data=False,
+        verbose=False,
+    )
+    strip_metadata(path)
+    session = onnxruntime.InferenceSession(path)
+    for x in task.test.inputs[:20].float().split(1):
+        (logits,) = session.run(None, {"input": x.numpy()})
+        error = np.abs(logits - network(x).detach().numpy()).max()
+        assert error < TOLERANCE, f"{path}: ONNX and PyTorch differ by {error}"
+
+
+def strip_metadata(path: Path):
+    """Drops the stack traces that the dynamo exporter stores with each node."""
+    model = onnx.load(path)
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+    onnx.save(model, path)
+
+
+def write_samples(task: Task, folder: Path):
+    chosen = torch.linspace(0, len(task.train.labels) - 1, CALIBRATION_INPUTS).long()
+    np.save(folder / f"{task.name}.calibrate.npy", task.train.inputs[chosen].numpy())
+    np.save(folder / f"{task.name}.test.npy", task.test.inputs.numpy())
+    np.save(folder / f"{task.name}.labels.npy", task.test.labels.numpy().astype(np.uint8))
+    (folder / f"{task.name}.labels.txt").write_text("".join(f"{label}\n" for label in task.labels))
