@@ -1,0 +1,48 @@
+//! Brings the network and the machine's memory map into the program.
+
+use std::path::PathBuf;
+use std::{env, error, fs};
+
+fn main() -> Result<(), Box<dyn error::Error>> {
+    let network = variable("CONDCONV_NETWORK", "the absolute path of a module made by `condconv convert`")?;
+    let machine = variable("CONDCONV_MACHINE", "the QEMU machine, such as mps2-an386")?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+
+    // A program uses some of what a network exports.
+    let module = format!("#[allow(dead_code)]\n#[path = {network:?}]\npub mod network;\n");
+    fs::write(out.join("network.rs"), module)?;
+    fs::write(out.join("memory.x"), memory_map(&machine)?)?;
+
+    println!("cargo::rustc-link-search={}", out.display());
+    // Without --nmagic the sections would be moved to pages of 64 KB.
+    println!("cargo::rustc-link-arg-bins=--nmagic");
+    println!("cargo::rustc-link-arg-bins=-Tlink.x");
+    Ok(())
+}
+
+fn variable(name: &str, meaning: &str) -> Result<String, String> {
+    println!("cargo::rerun-if-env-changed={name}");
+    env::var(name).map_err(|_| format!("set {name} to {meaning}"))
+}
+
+/// The memory of QEMU's machines. The stack lies below the data, so that an overflow of it is a fault and not a
+/// wrong result.
+fn memory_map(machine: &str) -> Result<String, String> {
+    let (flash, flash_kib, ram, ram_kib, stack_kib) = match machine {
+        "microbit" => (0, 256, 0x2000_0000, 16, 3),
+        "mps2-an385" | "mps2-an386" | "mps2-an500" => (0, 4096, 0x2000_0000, 4096, 64),
+        "mps2-an505" => (0x1000_0000, 4096, 0x3800_0000, 4096, 64),
+        "mps3-an547" => (0x1000_0000, 512, 0x3100_0000, 4096, 64),
+        _ => return Err(format!("the memory map of CONDCONV_MACHINE={machine} is not known")),
+    };
+    Ok(format!(
+        "MEMORY
+{{
+  FLASH : ORIGIN = {flash:#x}, LENGTH = {flash_kib}K
+  RAM : ORIGIN = {ram:#x} + {stack_kib}K, LENGTH = {ram_kib}K - {stack_kib}K
+}}
+_stack_start = ORIGIN(RAM);
+_stack_end = {ram:#x};
+"
+    ))
+}
