@@ -2,8 +2,8 @@
 
 use core::ops::Range;
 
-use crate::quantize::{Element, WeightSums, largest_magnitude};
 use crate::LayerError;
+use crate::quantize::{Element, WeightSums, largest_magnitude};
 
 /// The kernels of a block of output channels, and their biases.
 #[derive(Debug)]

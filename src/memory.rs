@@ -51,3 +51,22 @@ pub fn read_write<T>(arena: &mut [T], read: Range<usize>, write: Range<usize>) -
         (&high[..read.end - read.start], &mut low[write])
     }
 }
+
+/// The first `N` elements of an arena, where a generated network keeps its input.
+///
+/// ```
+/// let input: &mut [i8; 2] = condconv::head(&mut [1, 2, 3]);
+/// assert_eq!(input, &[1, 2]);
+/// ```
+///
+/// # Panics
+///
+/// If the arena is shorter.
+#[inline(always)]
+#[must_use]
+pub const fn head<T, const N: usize>(arena: &mut [T]) -> &mut [T; N] {
+    match arena.first_chunk_mut() {
+        Some(head) => head,
+        None => panic!("the arena is shorter than the tensor"),
+    }
+}

@@ -156,6 +156,23 @@ impl WeightSums {
         Self { positive, negative }
     }
 
+    /// A table of sums from pairs of magnitudes, positive first.
+    ///
+    /// ```
+    /// use condconv::WeightSums;
+    /// assert_eq!(WeightSums::table([[8, 5]]), [WeightSums::new(8, 5)]);
+    /// ```
+    #[must_use]
+    pub const fn table<const N: usize>(pairs: [[u32; 2]; N]) -> [Self; N] {
+        let mut table = [Self::new(0, 0); N];
+        let mut i = 0;
+        while i < N {
+            table[i] = Self::new(pairs[i][0], pairs[i][1]);
+            i += 1;
+        }
+        table
+    }
+
     /// The sums of a kernel's weights.
     ///
     /// ```

@@ -211,6 +211,24 @@ impl Geometry {
         self.output
     }
 
+    /// Kernel, stride, padding and dilation.
+    #[must_use]
+    pub const fn window(&self) -> Window {
+        self.window
+    }
+
+    /// Groups.
+    #[must_use]
+    pub const fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// Whether every channel has a kernel of its own and there are as many outputs as inputs.
+    #[must_use]
+    pub const fn is_depthwise(&self) -> bool {
+        self.groups == self.input.channels && self.groups == self.output.channels
+    }
+
     /// Weights of one output channel: taps x input channels of its group.
     #[must_use]
     pub const fn kernel_len(&self) -> usize {
@@ -225,10 +243,6 @@ impl Geometry {
 
     pub(crate) const fn group_channels(&self) -> usize {
         self.input.channels / self.groups
-    }
-
-    pub(crate) const fn is_depthwise(&self) -> bool {
-        self.groups == self.input.channels && self.groups == self.output.channels
     }
 
     /// The kernel rows that meet the input at output row `y`, and the input row that the first of them meets.

@@ -1,3 +1,16 @@
 //! The `condconv` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use condconv_tools::cli::Cli;
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

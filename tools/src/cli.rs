@@ -1,0 +1,160 @@
+//! The command line.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+
+use crate::convert::{Error, Model, module_name, read_class_names, read_samples, write_file};
+use crate::npy;
+use crate::{demo, inspect, report, verify};
+
+/// Converts float CondConv networks (ONNX) into int8 Rust modules for microcontrollers, and verifies them.
+#[derive(Debug, Parser)]
+#[command(name = "condconv", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write DIR/IDENT.rs and DIR/IDENT.bin: the network as a Rust module and its weights
+    Convert {
+        #[command(flatten)]
+        model: ModelArgs,
+        /// Folder to write to
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Name of the module [default: from the model's file name]
+        #[arg(long, value_name = "IDENT")]
+        name: Option<String>,
+        /// Names of the classes, one a line, to go into the module
+        #[arg(long, value_name = "NAMES.txt")]
+        classes: Option<PathBuf>,
+    },
+    /// Compare the int8 network with the float network, layer by layer
+    Verify {
+        #[command(flatten)]
+        model: ModelArgs,
+        /// Test inputs; the first axis is the sample, the rest as the model's input (NCHW)
+        #[arg(long, value_name = "X.npy")]
+        inputs: PathBuf,
+        /// Integer labels of the test inputs
+        #[arg(long, value_name = "Y.npy")]
+        labels: Option<PathBuf>,
+        /// Write the results as JSON; - is standard output
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Show operators, shapes, multiply-accumulates, flash and RAM
+    Inspect {
+        /// The network
+        #[arg(value_name = "MODEL.onnx")]
+        model: PathBuf,
+        /// Calibration inputs; without them sizes are shown, but no plan id
+        #[arg(long, value_name = "X.npy")]
+        calibrate: Option<PathBuf>,
+        /// Write the results as JSON; - is standard output
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Convert and verify the digit network, run it on an emulated Cortex-M4 and show what it sees
+    Demo,
+}
+
+#[derive(Debug, Args)]
+struct ModelArgs {
+    /// The network: one ONNX file, exported with a batch of one
+    #[arg(value_name = "MODEL.onnx")]
+    model: PathBuf,
+    /// Calibration inputs, 64 or better 256 from the training data; the first axis is the sample, the rest as
+    /// the model's input (NCHW)
+    #[arg(long, value_name = "X.npy")]
+    calibrate: PathBuf,
+}
+
+impl ModelArgs {
+    fn load(&self) -> Result<Model, Error> {
+        Model::load(&self.model, &self.calibrate)
+    }
+}
+
+impl Cli {
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    ///
+    /// Whatever stands in the way: file, cause and remedy.
+    pub fn run(self) -> Result<(), Error> {
+        match self.command {
+            Command::Convert { model: args, out, name, classes } => {
+                let name = module_name(name.as_deref(), &args.model)?;
+                let model = args.load()?;
+                let labels = match &classes {
+                    Some(path) => read_class_names(path, &model)?,
+                    None => Vec::new(),
+                };
+                let (module, weights) = model.write(&out, &name, &labels)?;
+                let plan = &model.plan;
+                println!("{}\n{}", module.display(), weights.display());
+                println!(
+                    "flash {} bytes, RAM {} bytes, plan {}",
+                    plan.flash_bytes(),
+                    plan.ram_bytes(),
+                    plan.id()
+                );
+                Ok(())
+            }
+            Command::Verify { model: args, inputs, labels, json } => {
+                let model = args.load()?;
+                let samples = read_samples(&inputs, &model.import)?;
+                let samples: Vec<&[f32]> = samples.iter().collect();
+                let labels = labels.map(|path| read_labels(&path, samples.len(), &model)).transpose()?;
+                let result = verify::verify(&model, &samples, labels.as_deref())?;
+                output(&result, json.as_deref(), || report::verification(&result))
+            }
+            Command::Inspect { model, calibrate, json } => {
+                let loaded = match &calibrate {
+                    Some(samples) => Model::load(&model, samples)?,
+                    None => Model::load_uncalibrated(&model)?,
+                };
+                let result = inspect::inspect(&loaded, calibrate.is_some());
+                output(&result, json.as_deref(), || report::inspection(&result))
+            }
+            Command::Demo => demo::run(),
+        }
+    }
+}
+
+/// Reads labels and checks that there is one for each sample, and that each is a class.
+fn read_labels(path: &Path, samples: usize, model: &Model) -> Result<Vec<usize>, Error> {
+    let labels = npy::read_labels(path)?;
+    if labels.len() != samples {
+        return Err(Error::LabelCount { path: path.into(), labels: labels.len(), samples });
+    }
+    let classes = model.classes().unwrap_or(0);
+    if let Some(sample) = labels.iter().position(|&label| label >= classes) {
+        return Err(Error::Label { path: path.into(), label: labels[sample], sample, classes });
+    }
+    Ok(labels)
+}
+
+/// JSON to a file beside the text on standard output, or instead of it.
+fn output(result: &impl Serialize, json: Option<&Path>, text: impl Fn() -> String) -> Result<(), Error> {
+    let Some(path) = json else {
+        print!("{}", text());
+        return Ok(());
+    };
+    let mut document = serde_json::to_string_pretty(result)
+        .unwrap_or_else(|error| unreachable!("results are plain structures: {error}"));
+    document.push('\n');
+    if path == Path::new("-") {
+        print!("{document}");
+        Ok(())
+    } else {
+        write_file(path, document.as_bytes())?;
+        print!("{}", text());
+        Ok(())
+    }
+}

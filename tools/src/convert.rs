@@ -1,0 +1,271 @@
+//! From files to a plan, and from a plan to files.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+use thiserror::Error;
+
+use crate::emit::{self, Naming};
+use crate::npy::{NpyError, Samples};
+use crate::onnx::{self, Import, ImportError};
+use crate::plan::Plan;
+use crate::quantize::{Calibration, QuantizeError, quantize};
+use crate::reference::{Reference, ReferenceError};
+
+/// Why a command failed: the file, what is wrong with it, and what to do.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The model cannot be read.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// An array cannot be read.
+    #[error(transparent)]
+    Npy(#[from] NpyError),
+    /// The float reference failed.
+    #[error("{model}: the float reference failed: {source}")]
+    Reference {
+        /// The ONNX file.
+        model: PathBuf,
+        /// What it said.
+        source: ReferenceError,
+    },
+    /// A layer cannot be put into integers.
+    #[error("{model}: {source}")]
+    Quantize {
+        /// The ONNX file.
+        model: PathBuf,
+        /// The layer and the reason.
+        source: QuantizeError,
+    },
+    /// There are no samples.
+    #[error("{path}: no samples; give at least one, better 64 to 256")]
+    NoSamples {
+        /// The array.
+        path: PathBuf,
+    },
+    /// There is not one label for each sample.
+    #[error("{path}: {labels} labels for {samples} samples; give one label for each sample")]
+    LabelCount {
+        /// The labels.
+        path: PathBuf,
+        /// How many there are.
+        labels: usize,
+        /// How many there should be.
+        samples: usize,
+    },
+    /// A label is no class of the network.
+    #[error(
+        "{path}: label {label} of sample {sample}, but the network has {classes} outputs; labels count from 0"
+    )]
+    Label {
+        /// The labels.
+        path: PathBuf,
+        /// The label.
+        label: usize,
+        /// Which sample has it.
+        sample: usize,
+        /// Outputs of the network.
+        classes: usize,
+    },
+    /// The emulator failed.
+    #[error(transparent)]
+    Emulate(#[from] crate::emulate::EmulateError),
+    /// A file cannot be read or written.
+    #[error("{path}: cannot {action}: {source}; check that the folder exists and may be written")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A name is no Rust identifier.
+    #[error("'{name}' is no name for a Rust module: use lowercase letters, digits and _ with --name")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// There is not one class name for each output.
+    #[error("{path}: {names} class names for {classes} outputs; give one name a line, one for each output")]
+    ClassNames {
+        /// The file of names.
+        path: PathBuf,
+        /// How many there are.
+        names: usize,
+        /// How many there should be.
+        classes: usize,
+    },
+}
+
+/// A model, imported, calibrated, quantised and planned.
+#[derive(Debug)]
+pub struct Model {
+    /// The ONNX file.
+    pub path: PathBuf,
+    /// The float network.
+    pub import: Import,
+    /// Runs the float network.
+    pub reference: Reference,
+    /// The integer network.
+    pub plan: Plan,
+}
+
+impl Model {
+    /// Reads a model and quantises it on the calibration inputs.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read or does not fit, or the network cannot be quantised.
+    pub fn load(path: &Path, calibrate: &Path) -> Result<Self, Error> {
+        let import = onnx::load(path)?;
+        let samples = read_samples(calibrate, &import)?;
+        Self::new(path, import, &samples.iter().collect::<Vec<_>>())
+    }
+
+    /// Reads a model and lays it out without calibration: sizes are right, numbers are not.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn load_uncalibrated(path: &Path) -> Result<Self, Error> {
+        let import = onnx::load(path)?;
+        let ramp: Vec<f32> = (0..import.network.values[import.network.input].shape.len())
+            .map(|i| (i % 17) as f32 / 8.0 - 1.0)
+            .collect();
+        Self::new(path, import, &[&ramp])
+    }
+
+    fn new(path: &Path, import: Import, inputs: &[&[f32]]) -> Result<Self, Error> {
+        let in_reference = |source| Error::Reference { model: path.into(), source };
+        let reference = Reference::new(&import);
+        let calibration = Calibration::new(&import.network, &reference, inputs).map_err(in_reference)?;
+        let quantized = quantize(&import.network, &calibration)
+            .map_err(|source| Error::Quantize { model: path.into(), source })?;
+        Ok(Self { path: path.into(), import, reference, plan: Plan::new(quantized) })
+    }
+
+    /// Classes of the network's output, if it is a vector of scores.
+    #[must_use]
+    pub fn classes(&self) -> Option<usize> {
+        let network = &self.plan.network;
+        let shape = network.tensors[network.output].shape;
+        (shape.pixels() == 1 && shape.channels > 1).then_some(shape.channels)
+    }
+
+    /// Writes `DIR/<name>.rs` and `DIR/<name>.bin`; both or neither.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be written.
+    pub fn write(&self, dir: &Path, name: &str, labels: &[String]) -> Result<(PathBuf, PathBuf), Error> {
+        let source = self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy();
+        let module = emit::module(&self.plan, Naming { module: name, source: &source, labels });
+        fs::create_dir_all(dir).map_err(|source| Error::Io {
+            path: dir.into(),
+            action: "make the folder",
+            source,
+        })?;
+        let module_path = dir.join(format!("{name}.rs"));
+        let weights_path = dir.join(format!("{name}.bin"));
+        let module_file = written(dir, &module_path, module.as_bytes())?;
+        let weights_file = written(dir, &weights_path, &self.plan.weights)?;
+        persist(weights_file, &weights_path)?;
+        persist(module_file, &module_path).inspect_err(|_| drop(fs::remove_file(&weights_path)))?;
+        Ok((module_path, weights_path))
+    }
+}
+
+/// Reads samples of a model's input, at least one.
+///
+/// # Errors
+///
+/// If the file cannot be read, is empty, or holds arrays of another shape, NaN or infinity.
+pub fn read_samples(path: &Path, import: &Import) -> Result<Samples, Error> {
+    let samples = Samples::read(path, &import.input_dims)?;
+    if samples.is_empty() {
+        return Err(Error::NoSamples { path: path.into() });
+    }
+    Ok(samples)
+}
+
+/// Writes a file whole or not at all.
+///
+/// # Errors
+///
+/// If its folder cannot be written.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    persist(written(dir, path, bytes)?, path)
+}
+
+fn written(dir: &Path, path: &Path, bytes: &[u8]) -> Result<NamedTempFile, Error> {
+    let io = |source| Error::Io { path: path.into(), action: "write", source };
+    let mut file = NamedTempFile::new_in(dir).map_err(io)?;
+    file.write_all(bytes).map_err(io)?;
+    Ok(file)
+}
+
+fn persist(file: NamedTempFile, path: &Path) -> Result<(), Error> {
+    // Temporary files are private; what a build reads need not be.
+    let io = |source| Error::Io { path: path.into(), action: "write", source };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        file.as_file().set_permissions(fs::Permissions::from_mode(0o644)).map_err(io)?;
+    }
+    file.persist(path).map_err(|error| io(error.error))?;
+    Ok(())
+}
+
+/// The module's name: as given, or made from the model's file name.
+///
+/// # Errors
+///
+/// If it is no Rust identifier.
+pub fn module_name(name: Option<&str>, model: &Path) -> Result<String, Error> {
+    const KEYWORDS: &[&str] = &[
+        "as", "async", "await", "box", "break", "const", "continue", "crate", "dyn", "else", "enum",
+        "extern", "false", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "match", "mod", "move",
+        "mut", "pub", "ref", "return", "self", "static", "struct", "super", "trait", "true", "try", "type",
+        "unsafe", "use", "where", "while", "yield", "abstract", "become", "do", "final", "macro", "override",
+        "priv", "typeof", "unsized", "virtual",
+    ];
+    let name = match name {
+        Some(name) => name.to_string(),
+        None => {
+            let stem = model.file_stem().unwrap_or_default().to_string_lossy();
+            stem.chars()
+                .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
+                .collect()
+        }
+    };
+    let starts = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+    let continues = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let only_underscores = name.chars().all(|c| c == '_');
+    if starts && continues && !only_underscores && !KEYWORDS.contains(&name.as_str()) {
+        Ok(name)
+    } else {
+        Err(Error::Name { name })
+    }
+}
+
+/// Reads class names, one a line, one for each output.
+///
+/// # Errors
+///
+/// If the file cannot be read or the number of names is another.
+pub fn read_class_names(path: &Path, model: &Model) -> Result<Vec<String>, Error> {
+    let text =
+        fs::read_to_string(path).map_err(|source| Error::Io { path: path.into(), action: "read", source })?;
+    let names: Vec<String> =
+        text.lines().map(|line| line.trim().to_string()).filter(|line| !line.is_empty()).collect();
+    let classes = model.classes().unwrap_or(0);
+    if names.len() != classes {
+        return Err(Error::ClassNames { path: path.into(), names: names.len(), classes });
+    }
+    Ok(names)
+}

@@ -1,0 +1,90 @@
+//! What a network needs, layer by layer, without running it on data.
+
+use serde::Serialize;
+
+use crate::convert::Model;
+
+/// What `condconv inspect` found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Inspection {
+    /// Identifies the plan; none without calibration data, on which the plan depends.
+    pub plan_id: Option<String>,
+    /// The layers.
+    pub layers: Vec<LayerSize>,
+    /// The routing functions.
+    pub routings: Vec<RoutingSize>,
+    /// Multiply-accumulates, mixing and routing apart.
+    pub macs: usize,
+    /// Multiply-accumulates of mixing and routing.
+    pub mixing_macs: usize,
+    /// All constants.
+    pub flash_bytes: usize,
+    /// `size_of::<Network>()`.
+    pub ram_bytes: usize,
+}
+
+/// One layer.
+#[derive(Debug, Clone, Serialize)]
+pub struct LayerSize {
+    /// The ONNX node.
+    pub name: String,
+    /// The library's operator.
+    pub op: &'static str,
+    /// Output shape: height, width, channels.
+    pub shape: [usize; 3],
+    /// Element type of the output.
+    pub element: &'static str,
+    /// Number of experts; 0 for static layers.
+    pub experts: usize,
+    /// Multiply-accumulates.
+    pub macs: usize,
+    /// Multiply-accumulates of mixing.
+    pub mixing_macs: usize,
+    /// Constants.
+    pub flash_bytes: usize,
+}
+
+/// One routing function.
+#[derive(Debug, Clone, Serialize)]
+pub struct RoutingSize {
+    /// The ONNX node.
+    pub name: String,
+    /// Number of experts.
+    pub experts: usize,
+    /// Constants.
+    pub flash_bytes: usize,
+}
+
+/// Describes a model's plan.
+#[must_use]
+pub fn inspect(model: &Model, calibrated: bool) -> Inspection {
+    let plan = &model.plan;
+    let network = &plan.network;
+    let layers = network.layers.iter().enumerate().map(|(index, layer)| {
+        let tensor = &network.tensors[layer.output];
+        LayerSize {
+            name: layer.name.clone(),
+            op: layer.op.name(),
+            shape: [tensor.shape.height, tensor.shape.width, tensor.shape.channels],
+            element: tensor.element.rust_name(),
+            experts: layer.op.experts().map_or(0, |experts| experts.count),
+            macs: layer.op.macs(),
+            mixing_macs: layer.op.mixing_macs(),
+            flash_bytes: plan.layer_flash_bytes(index),
+        }
+    });
+    let routings = network.routings.iter().enumerate().map(|(id, routing)| RoutingSize {
+        name: routing.name.clone(),
+        experts: routing.bias.len(),
+        flash_bytes: plan.routing_flash_bytes(id),
+    });
+    Inspection {
+        plan_id: calibrated.then(|| plan.id()),
+        layers: layers.collect(),
+        routings: routings.collect(),
+        macs: plan.macs(),
+        mixing_macs: plan.mixing_macs(),
+        flash_bytes: plan.flash_bytes(),
+        ram_bytes: plan.ram_bytes(),
+    }
+}

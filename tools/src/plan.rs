@@ -1,0 +1,207 @@
+//! Where everything lies: tensors in the arena, constants in the weights file, blocks of mixed kernels.
+
+use std::ops::Range;
+
+use sha2::{Digest, Sha256};
+
+use crate::graph::ValueId;
+use crate::quantized::{ElementType, Kernels, Op, QuantizedNetwork};
+
+/// Output channels that a conditional convolution mixes at a time, unless it has fewer.
+const BLOCK_CHANNELS: usize = 8;
+
+/// A quantised network and its layout.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The network.
+    pub network: QuantizedNetwork,
+    /// Place of each tensor in the arena of its element type, in elements; of the output in an array of its own.
+    pub places: Vec<Range<usize>>,
+    /// Elements of the int8 arena.
+    pub arena: usize,
+    /// Elements of the int16 arena.
+    pub wide_arena: usize,
+    /// int16 weights of the largest block of mixed kernels.
+    pub mix_weights: usize,
+    /// Output channels of the largest block.
+    pub mix_channels: usize,
+    /// The weights file.
+    pub weights: Vec<u8>,
+    /// Place of each layer's weights in the file.
+    pub weight_places: Vec<Range<usize>>,
+}
+
+impl Plan {
+    /// Lays a network out. The result depends on the network only.
+    #[must_use]
+    pub fn new(network: QuantizedNetwork) -> Self {
+        let lifetimes = lifetimes(&network);
+        let (places, arena, wide_arena) = place_tensors(&network, &lifetimes);
+        let (weights, weight_places) = place_weights(&network);
+        let (mut mix_weights, mut mix_channels) = (0, 0);
+        for layer in &network.layers {
+            if let Op::Conv { geometry, kernels: Kernels::Experts(_), .. } = &layer.op {
+                let channels = geometry.output().channels.min(BLOCK_CHANNELS);
+                mix_weights = mix_weights.max(channels * geometry.kernel_len());
+                mix_channels = mix_channels.max(channels);
+            }
+        }
+        Self { network, places, arena, wide_arena, mix_weights, mix_channels, weights, weight_places }
+    }
+
+    /// Bytes of all constants: the weights file, biases, multipliers, ratios, routing.
+    #[must_use]
+    pub fn flash_bytes(&self) -> usize {
+        let tables: usize = (0..self.network.layers.len()).map(|layer| self.table_bytes(layer)).sum();
+        let routings: usize = (0..self.network.routings.len()).map(|id| self.routing_flash_bytes(id)).sum();
+        self.weights.len() + tables + routings
+    }
+
+    /// Bytes of one layer's constants.
+    #[must_use]
+    pub fn layer_flash_bytes(&self, layer: usize) -> usize {
+        self.weight_places[layer].len() + self.table_bytes(layer)
+    }
+
+    fn table_bytes(&self, layer: usize) -> usize {
+        let op = &self.network.layers[layer].op;
+        let tables = match op.kernels() {
+            Some(Kernels::Static(kernels)) => 4 * kernels.bias.len(),
+            Some(Kernels::Experts(kernels)) => {
+                4 * (kernels.bias.len() + kernels.expert_bias.len()) + 2 * kernels.ratios.len()
+            }
+            None => 0,
+        };
+        tables + 4 * op.requantize().multipliers.len()
+    }
+
+    /// Bytes of one routing function's constants.
+    #[must_use]
+    pub fn routing_flash_bytes(&self, routing: usize) -> usize {
+        let routing = &self.network.routings[routing];
+        2 * routing.matrix.len()
+            + 8 * routing.bias.len()
+            + 2 * routing.multipliers.len()
+            + routing.shifts.len()
+    }
+
+    /// `size_of::<Network>()` on the device: both arenas, the output, the block of mixed kernels and its biases.
+    #[must_use]
+    pub fn ram_bytes(&self) -> usize {
+        let output = self.network.tensors[self.network.output].bytes();
+        let bytes = self.arena + 2 * self.wide_arena + output + 2 * self.mix_weights + 4 * self.mix_channels;
+        let alignment = if self.mix_channels > 0 { 4 } else { 2 };
+        bytes.next_multiple_of(alignment)
+    }
+
+    /// Multiply-accumulates of one inference, mixing and routing apart.
+    #[must_use]
+    pub fn macs(&self) -> usize {
+        self.network.layers.iter().map(|layer| layer.op.macs()).sum()
+    }
+
+    /// Multiply-accumulates of mixing and routing.
+    #[must_use]
+    pub fn mixing_macs(&self) -> usize {
+        let mixing: usize = self.network.layers.iter().map(|layer| layer.op.mixing_macs()).sum();
+        mixing + self.network.routings.iter().map(|routing| routing.matrix.len()).sum::<usize>()
+    }
+
+    /// Identifies everything that decides the network's results and memory: a hash in hexadecimal.
+    #[must_use]
+    pub fn id(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(format!("{:?}", (&self.network, &self.places, &self.weight_places)));
+        hash.update(format!("{:?}", (self.arena, self.wide_arena, self.mix_weights, self.mix_channels)));
+        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// The steps (layers, in their order) during which each tensor is needed. The network's input is there before the
+/// first, its output after the last.
+fn lifetimes(network: &QuantizedNetwork) -> Vec<Option<Range<usize>>> {
+    let mut lifetimes: Vec<Option<Range<usize>>> = vec![None; network.tensors.len()];
+    let mut extend = |id: ValueId, step: usize| {
+        let lifetime = lifetimes[id].get_or_insert(step..step + 1);
+        lifetime.end = lifetime.end.max(step + 1);
+    };
+    extend(network.input, 0);
+    for (step, layer) in network.layers.iter().enumerate() {
+        if let Some(experts) = layer.op.experts() {
+            let first_use = network
+                .layers
+                .iter()
+                .position(|l| l.op.experts().is_some_and(|e| e.routing == experts.routing))
+                .unwrap_or(step);
+            extend(network.routings[experts.routing].input, first_use);
+        }
+        extend(layer.input, step);
+        extend(layer.output, step);
+    }
+    lifetimes
+}
+
+/// Largest first, each at the lowest place that no tensor holds at the same time; the network's input at the
+/// start of the arena.
+fn place_tensors(
+    network: &QuantizedNetwork,
+    lifetimes: &[Option<Range<usize>>],
+) -> (Vec<Range<usize>>, usize, usize) {
+    let mut order: Vec<ValueId> = (0..network.tensors.len()).filter(|&id| lifetimes[id].is_some()).collect();
+    order.sort_by_key(|&id| (id != network.input, usize::MAX - network.tensors[id].shape.len(), id));
+    let mut places = vec![0..0; network.tensors.len()];
+    let mut sizes = [0, 0];
+    let mut placed: Vec<ValueId> = Vec::new();
+    for id in order {
+        let tensor = &network.tensors[id];
+        let len = tensor.shape.len();
+        if id == network.output {
+            places[id] = 0..len;
+            continue;
+        }
+        let mut taken: Vec<Range<usize>> = placed
+            .iter()
+            .filter(|&&other| network.tensors[other].element == tensor.element)
+            .filter(|&&other| overlap(lifetimes[other].as_ref(), lifetimes[id].as_ref()))
+            .map(|&other| places[other].clone())
+            .collect();
+        taken.sort_by_key(|place| place.start);
+        let mut start = 0;
+        for place in taken {
+            if start + len <= place.start {
+                break;
+            }
+            start = start.max(place.end);
+        }
+        places[id] = start..start + len;
+        let size = &mut sizes[usize::from(tensor.element == ElementType::I16)];
+        *size = (*size).max(start + len);
+        placed.push(id);
+    }
+    (places, sizes[0], sizes[1])
+}
+
+fn overlap(a: Option<&Range<usize>>, b: Option<&Range<usize>>) -> bool {
+    matches!((a, b), (Some(a), Some(b)) if a.start < b.end && b.start < a.end)
+}
+
+/// All weights one after the other, each layer's from a multiple of four bytes on.
+fn place_weights(network: &QuantizedNetwork) -> (Vec<u8>, Vec<Range<usize>>) {
+    let mut file = Vec::new();
+    let places = network
+        .layers
+        .iter()
+        .map(|layer| {
+            let weights: &[i8] = match layer.op.kernels() {
+                Some(Kernels::Static(kernels)) => &kernels.weights,
+                Some(Kernels::Experts(kernels)) => &kernels.weights,
+                None => &[],
+            };
+            file.resize(file.len().next_multiple_of(4), 0);
+            let start = file.len();
+            file.extend(weights.iter().map(|&w| w.cast_unsigned()));
+            start..file.len()
+        })
+        .collect();
+    (file, places)
+}

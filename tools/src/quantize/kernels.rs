@@ -1,0 +1,180 @@
+//! Kernels: from floats to int8 weights, int32 biases and multipliers.
+//!
+//! Static: one scale a channel. Experts: one scale an expert and channel, their ratios to the channel's largest,
+//! and the smallest mixing shift at which the library's own checks prove that nothing overflows.
+
+use condconv::{Element, LayerError, WeightSums};
+
+use super::QuantizeError;
+use crate::graph;
+use crate::quantized::{ExpertKernels, FixedKernels};
+
+/// Multipliers stay in `[2^-20, 1/2)` of an output step per accumulator unit.
+const SMALLEST_RATIO: f64 = 1.0 / (1 << 20) as f64;
+const LARGEST_RATIO: f64 = 0.5 * (1.0 - 1e-6);
+
+/// Biases stay below this many accumulator units.
+const LARGEST_BIAS: f64 = (1 << 28) as f64;
+
+/// int8 weights are symmetric.
+const LARGEST_WEIGHT: f64 = 127.0;
+
+/// What surrounds a layer's kernels.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scales {
+    /// Scale of the layer's input.
+    pub(super) input: f64,
+    /// Scale of its output. Kernels whose accumulator is coarser than that raise it.
+    pub(super) output: f64,
+}
+
+/// Kernels together with the units of their accumulators.
+#[derive(Debug, Clone)]
+pub(super) struct Quantized<K> {
+    /// The kernels.
+    pub(super) kernels: K,
+    /// Real units of one accumulator step, a channel.
+    pub(super) units: Vec<f64>,
+}
+
+impl<K> Quantized<K> {
+    /// The smallest output scale for which all multipliers are in range.
+    pub(super) fn smallest_output_scale(&self) -> f64 {
+        self.units.iter().fold(0.0, |largest: f64, &unit| largest.max(unit)) / LARGEST_RATIO
+    }
+
+    /// The multipliers for an output scale that is at least the smallest.
+    pub(super) fn multipliers(&self, output_scale: f64) -> Vec<i32> {
+        self.units.iter().map(|unit| multiplier(unit / output_scale)).collect()
+    }
+}
+
+/// A ratio below 1/2 in units of 2^-32.
+pub(super) fn multiplier(ratio: f64) -> i32 {
+    (ratio * 4_294_967_296.0).round().min(f64::from(i32::MAX)) as i32
+}
+
+/// Quantises the one kernel of a static layer.
+pub(super) fn fixed(float: &graph::Kernels, scales: Scales) -> Quantized<FixedKernels> {
+    let kernel = &float.experts[0];
+    let kernel_len = kernel.len() / float.channels;
+    let mut weights = Vec::with_capacity(kernel.len());
+    let mut bias = Vec::new();
+    let mut sums = Vec::new();
+    let mut units = Vec::new();
+    for (row, &b) in kernel.chunks_exact(kernel_len).zip(&float.bias) {
+        let b = f64::from(b);
+        let scale = (largest(row) / LARGEST_WEIGHT).max(smallest_scale(b.abs(), scales));
+        let quantized: Vec<i8> = row.iter().map(|&w| (f64::from(w) / scale).round() as i8).collect();
+        let unit = scales.input * scale;
+        sums.push(WeightSums::of(&quantized));
+        weights.extend(quantized);
+        bias.push((b / unit).round() as i32);
+        units.push(unit);
+    }
+    Quantized { kernels: FixedKernels { weights, bias, sums }, units }
+}
+
+/// Quantises the experts of a conditional layer with the smallest mixing shift that `check` accepts.
+pub(super) fn experts(
+    float: &graph::Kernels,
+    routing: graph::RoutingId,
+    scales: Scales,
+    check: impl Fn(&ExpertKernels) -> Result<(), LayerError>,
+) -> Result<Quantized<ExpertKernels>, QuantizeError> {
+    let mut last = LayerError::MixOverflow;
+    for shift in 1..=30 {
+        let quantized = experts_at(float, routing, scales, shift);
+        match check(&quantized.kernels) {
+            Ok(()) => return Ok(quantized),
+            Err(error @ (LayerError::MixOverflow | LayerError::AccumulatorOverflow)) => last = error,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(last.into())
+}
+
+fn experts_at(
+    float: &graph::Kernels,
+    routing: graph::RoutingId,
+    scales: Scales,
+    shift: u32,
+) -> Quantized<ExpertKernels> {
+    let count = float.experts.len();
+    let channels = float.channels;
+    let kernel_len = float.experts[0].len() / channels;
+    let shift_factor = f64::from(shift as i32 - 14).exp2();
+    let mut planes = vec![Vec::with_capacity(channels * kernel_len); count];
+    let mut kernels = ExpertKernels {
+        routing,
+        count,
+        weights: Vec::new(),
+        ratios: Vec::new(),
+        shift,
+        bias: Vec::new(),
+        expert_bias: Vec::new(),
+        sums: Vec::new(),
+    };
+    let mut units = Vec::new();
+    for channel in 0..channels {
+        let rows: Vec<&[f32]> =
+            float.experts.iter().map(|e| &e[channel * kernel_len..(channel + 1) * kernel_len]).collect();
+        let expert_biases: Vec<f64> = float.expert_biases.iter().map(|b| f64::from(b[channel])).collect();
+        let static_bias = f64::from(float.bias[channel]);
+        let bias_bound = static_bias.abs() + expert_biases.iter().map(|b| b.abs()).sum::<f64>();
+        let own: Vec<f64> = rows.iter().map(|row| largest(row) / LARGEST_WEIGHT).collect();
+        let scale = own
+            .iter()
+            .fold(smallest_scale(bias_bound, scales) / shift_factor, |largest: f64, &s| largest.max(s));
+        let unit = scales.input * scale * shift_factor;
+        for ((row, &own_scale), plane) in rows.iter().zip(&own).zip(&mut planes) {
+            let quantized: Vec<i8> = if own_scale > 0.0 {
+                row.iter().map(|&w| (f64::from(w) / own_scale).round() as i8).collect()
+            } else {
+                vec![0; kernel_len]
+            };
+            kernels.sums.push(WeightSums::of(&quantized));
+            kernels.ratios.push((32768.0 * own_scale / scale).round().min(32767.0) as i16);
+            plane.extend(quantized);
+        }
+        kernels.bias.push((static_bias / unit).round() as i32);
+        kernels.expert_bias.extend(expert_biases.iter().map(|b| (b / unit).round() as i32));
+        units.push(unit);
+    }
+    kernels.weights = interleave(&planes, channels, kernel_len);
+    Quantized { kernels, units }
+}
+
+/// The library's layout: all whole fours of experts interleaved weight by weight, then the rest as planes.
+pub fn interleave(planes: &[Vec<i8>], channels: usize, kernel_len: usize) -> Vec<i8> {
+    let (quads, tails) = planes.split_at(planes.len() / 4 * 4);
+    let mut weights = Vec::with_capacity(planes.len() * channels * kernel_len);
+    for k in 0..channels * kernel_len {
+        weights.extend(quads.iter().map(|plane| plane[k]));
+    }
+    for plane in tails {
+        weights.extend(plane);
+    }
+    weights
+}
+
+/// The smallest weight scale that keeps a bias below its bound and the multiplier above its own.
+fn smallest_scale(bias: f64, scales: Scales) -> f64 {
+    (bias / (LARGEST_BIAS * scales.input)).max(SMALLEST_RATIO * scales.output / scales.input)
+}
+
+fn largest(values: &[f32]) -> f64 {
+    values.iter().fold(0.0, |largest: f64, &v| largest.max(f64::from(v).abs()))
+}
+
+/// Whether sums of int8 weights leave room in i32 for int16 inputs and a bias.
+pub(super) fn leaves_room_for_int16(float: &graph::Kernels) -> bool {
+    let kernel_len = float.experts[0].len() / float.channels;
+    let limit =
+        (f64::from(i32::MAX) - LARGEST_BIAS) / f64::from(<i16 as Element>::MAX - <i16 as Element>::MIN);
+    float.experts.iter().flat_map(|kernel| kernel.chunks_exact(kernel_len)).all(|row| {
+        let sum_of = |sign: f64| row.iter().map(|&w| (sign * f64::from(w)).max(0.0)).sum::<f64>();
+        let rounding = kernel_len as f64 / 2.0;
+        sum_of(1.0).max(sum_of(-1.0)) * LARGEST_WEIGHT <= (limit - rounding) * largest(row)
+    })
+}

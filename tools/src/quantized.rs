@@ -1,0 +1,352 @@
+//! The quantised network: what the device gets, before it is laid out in memory. Everything that runs or is
+//! written into a module is made from it.
+
+use condconv::{
+    Element, Experts, Geometry, LayerError, Requantize as RequantizeRef, Routing as RoutingRef, Shape,
+    StaticKernels, WeightSums,
+};
+use serde::Serialize;
+
+use crate::graph::{RoutingId, ValueId};
+
+/// A network in integers. Indices are those of the float network that it was made from.
+#[derive(Debug, Clone)]
+pub struct QuantizedNetwork {
+    /// The tensors between layers.
+    pub tensors: Vec<Tensor>,
+    /// The network's input, int8.
+    pub input: ValueId,
+    /// The network's output, int16.
+    pub output: ValueId,
+    /// Routing functions.
+    pub routings: Vec<Routing>,
+    /// Layers in the order in which they run.
+    pub layers: Vec<Layer>,
+}
+
+/// The type of a tensor's elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ElementType {
+    /// `i8`.
+    I8,
+    /// `i16`.
+    I16,
+}
+
+impl ElementType {
+    /// Bytes of an element.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::I8 => 1,
+            Self::I16 => 2,
+        }
+    }
+
+    /// Smallest and largest value.
+    #[must_use]
+    pub fn range(self) -> (i32, i32) {
+        match self {
+            Self::I8 => (<i8 as Element>::MIN, <i8 as Element>::MAX),
+            Self::I16 => (<i16 as Element>::MIN, <i16 as Element>::MAX),
+        }
+    }
+
+    /// The Rust name of the type.
+    #[must_use]
+    pub fn rust_name(self) -> &'static str {
+        match self {
+            Self::I8 => "i8",
+            Self::I16 => "i16",
+        }
+    }
+}
+
+/// A tensor between layers: `real = scale * (q - zero_point)`.
+#[derive(Debug, Clone)]
+pub struct Tensor {
+    /// Name of the ONNX value that holds the float numbers.
+    pub onnx_name: String,
+    /// One sample, NHWC.
+    pub shape: Shape,
+    /// Type of the elements.
+    pub element: ElementType,
+    /// Real units of one step. An `f32` value: the module hands it on as such.
+    pub scale: f64,
+    /// The value that stands for zero.
+    pub zero_point: i32,
+}
+
+impl Tensor {
+    /// Bytes that the tensor needs.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.shape.len() * self.element.bytes()
+    }
+
+    /// The integer nearest to a real number, halves up, not saturated to the element type.
+    #[must_use]
+    pub fn quantize(&self, real: f64) -> i32 {
+        let steps = (real / self.scale + 0.5).floor() + f64::from(self.zero_point);
+        steps.clamp(-1e9, 1e9) as i32
+    }
+
+    /// The real number of an integer.
+    #[must_use]
+    pub fn dequantize(&self, value: i32) -> f64 {
+        self.scale * f64::from(value - self.zero_point)
+    }
+}
+
+/// A layer and the tensors that it reads and writes.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    /// Name of the ONNX node.
+    pub name: String,
+    /// The operator.
+    pub op: Op,
+    /// The tensor that it reads.
+    pub input: ValueId,
+    /// The tensor that it writes.
+    pub output: ValueId,
+}
+
+/// The operators.
+#[derive(Debug, Clone)]
+pub enum Op {
+    /// Convolution, depthwise convolution included.
+    Conv {
+        /// Shapes.
+        geometry: Geometry,
+        /// Kernels.
+        kernels: Kernels,
+        /// From accumulator to output.
+        requantize: Requantize,
+    },
+    /// Fully connected.
+    Linear {
+        /// Input features.
+        features: usize,
+        /// Kernels.
+        kernels: Kernels,
+        /// From accumulator to output.
+        requantize: Requantize,
+    },
+    /// Mean over height and width.
+    GlobalAveragePool {
+        /// The input.
+        shape: Shape,
+        /// Left shift of the accumulator.
+        shift: u32,
+        /// From accumulator to output.
+        requantize: Requantize,
+    },
+}
+
+impl Op {
+    /// The library's name of the operator.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Conv { geometry, kernels, .. } => match (geometry.is_depthwise(), kernels) {
+                (false, Kernels::Static(_)) => "Conv2d",
+                (true, Kernels::Static(_)) => "DepthwiseConv2d",
+                (false, Kernels::Experts(_)) => "CondConv2d",
+                (true, Kernels::Experts(_)) => "CondDepthwiseConv2d",
+            },
+            Self::Linear { kernels: Kernels::Static(_), .. } => "Linear",
+            Self::Linear { kernels: Kernels::Experts(_), .. } => "CondLinear",
+            Self::GlobalAveragePool { .. } => "GlobalAveragePool",
+        }
+    }
+
+    /// The kernels, of operators that have them.
+    #[must_use]
+    pub fn kernels(&self) -> Option<&Kernels> {
+        match self {
+            Self::Conv { kernels, .. } | Self::Linear { kernels, .. } => Some(kernels),
+            Self::GlobalAveragePool { .. } => None,
+        }
+    }
+
+    /// The experts, of conditional operators.
+    #[must_use]
+    pub fn experts(&self) -> Option<&ExpertKernels> {
+        match self.kernels() {
+            Some(Kernels::Experts(experts)) => Some(experts),
+            _ => None,
+        }
+    }
+
+    /// The step from accumulator to output.
+    #[must_use]
+    pub fn requantize(&self) -> &Requantize {
+        match self {
+            Self::Conv { requantize, .. }
+            | Self::Linear { requantize, .. }
+            | Self::GlobalAveragePool { requantize, .. } => requantize,
+        }
+    }
+
+    /// Multiply-accumulates, without routing and mixing.
+    #[must_use]
+    pub fn macs(&self) -> usize {
+        match self {
+            Self::Conv { geometry, .. } => geometry.macs(),
+            Self::Linear { features, requantize, .. } => features * requantize.multipliers.len(),
+            Self::GlobalAveragePool { .. } => 0,
+        }
+    }
+
+    /// Multiply-accumulates of routing weights with experts: of mixing, or of the further products of a
+    /// conditional fully connected layer and their combination.
+    #[must_use]
+    pub fn mixing_macs(&self) -> usize {
+        match (self, self.experts()) {
+            (Self::Conv { .. }, Some(experts)) => experts.weights.len(),
+            (Self::Linear { .. }, Some(experts)) => {
+                experts.weights.len() - self.macs() + experts.ratios.len()
+            }
+            _ => 0,
+        }
+    }
+}
+
+/// Kernels of a layer.
+#[derive(Debug, Clone)]
+pub enum Kernels {
+    /// The same for every input.
+    Static(FixedKernels),
+    /// Experts and the routing that weighs them.
+    Experts(ExpertKernels),
+}
+
+/// Arguments of [`StaticKernels`].
+#[derive(Debug, Clone)]
+pub struct FixedKernels {
+    /// Channel by channel.
+    pub weights: Vec<i8>,
+    /// One a channel.
+    pub bias: Vec<i32>,
+    /// One a channel.
+    pub sums: Vec<WeightSums>,
+}
+
+impl FixedKernels {
+    /// The library's view.
+    ///
+    /// # Errors
+    ///
+    /// As [`StaticKernels::new`].
+    pub fn view(&self) -> Result<StaticKernels<'_>, LayerError> {
+        StaticKernels::new(&self.weights, &self.bias, &self.sums)
+    }
+}
+
+/// Arguments of [`Experts`].
+#[derive(Debug, Clone)]
+pub struct ExpertKernels {
+    /// The routing that weighs them.
+    pub routing: RoutingId,
+    /// Number of experts.
+    pub count: usize,
+    /// In the library's interleaved layout.
+    pub weights: Vec<i8>,
+    /// `[channel][expert]`.
+    pub ratios: Vec<i16>,
+    /// Mixing shift.
+    pub shift: u32,
+    /// One a channel.
+    pub bias: Vec<i32>,
+    /// `[channel][expert]`, or empty.
+    pub expert_bias: Vec<i32>,
+    /// `[channel][expert]`.
+    pub sums: Vec<WeightSums>,
+}
+
+impl ExpertKernels {
+    /// The library's view.
+    ///
+    /// # Errors
+    ///
+    /// As [`Experts::new`].
+    pub fn view(&self) -> Result<Experts<'_>, LayerError> {
+        Experts::new(
+            self.count,
+            &self.weights,
+            &self.ratios,
+            self.shift,
+            &self.bias,
+            &self.expert_bias,
+            &self.sums,
+        )
+    }
+
+    /// Weights of one channel's kernel.
+    #[must_use]
+    pub fn kernel_len(&self) -> usize {
+        self.weights.len() / self.ratios.len()
+    }
+}
+
+/// Arguments of [`condconv::Requantize`].
+#[derive(Debug, Clone)]
+pub struct Requantize {
+    /// One a channel.
+    pub multipliers: Vec<i32>,
+    /// The output's.
+    pub zero_point: i32,
+    /// Lower bound.
+    pub min: i32,
+    /// Upper bound.
+    pub max: i32,
+}
+
+impl Requantize {
+    /// The library's view.
+    ///
+    /// # Errors
+    ///
+    /// As [`condconv::Requantize::new`].
+    pub fn view(&self) -> Result<RequantizeRef<'_>, LayerError> {
+        RequantizeRef::new(&self.multipliers, self.zero_point, self.min, self.max)
+    }
+}
+
+/// Arguments of [`condconv::Routing`].
+#[derive(Debug, Clone)]
+pub struct Routing {
+    /// Name of the ONNX node that yields the routing weights.
+    pub name: String,
+    /// Name of the ONNX value that holds them.
+    pub onnx_name: String,
+    /// The tensor that is pooled.
+    pub input: ValueId,
+    /// `[channel][expert]`.
+    pub matrix: Vec<i16>,
+    /// One an expert.
+    pub bias: Vec<i64>,
+    /// One an expert.
+    pub multipliers: Vec<i16>,
+    /// One an expert.
+    pub shifts: Vec<u8>,
+}
+
+impl Routing {
+    /// The library's view, for an input tensor.
+    ///
+    /// # Errors
+    ///
+    /// As [`condconv::Routing::new`].
+    pub fn view<X: Element>(&self, input: &Tensor) -> Result<RoutingRef<'_, X>, LayerError> {
+        RoutingRef::new(
+            input.shape,
+            input.zero_point,
+            &self.matrix,
+            &self.bias,
+            &self.multipliers,
+            &self.shifts,
+        )
+    }
+}

@@ -1,0 +1,108 @@
+//! Results as text for people.
+
+use std::fmt::Write as _;
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+
+use crate::inspect::Inspection;
+use crate::verify::Verification;
+
+/// `condconv verify`'s report.
+#[must_use]
+pub fn verification(result: &Verification) -> String {
+    let mut table = aligned_table(
+        &["layer", "operator", "output", "experts", "MACs", "SQNR dB", "max error LSB", "saturations"],
+        3,
+    );
+    for layer in &result.layers {
+        table.add_row([
+            layer.name.clone(),
+            layer.op.into(),
+            dimensions(layer.shape),
+            experts(layer.experts),
+            layer.macs.to_string(),
+            format!("{:.1}", layer.sqnr_db),
+            format!("{:.2}", layer.max_error_lsb),
+            layer.saturations.to_string(),
+        ]);
+    }
+    let mut text = format!("{table}\n");
+    let mut line = |name: &str, value: String| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name:<28}{value}");
+    };
+    line("", String::new());
+    let routing_error = result.routings.iter().map(|routing| routing.max_error).fold(0.0, f64::max);
+    if !result.routings.is_empty() {
+        let count = result.routings.len();
+        line("routing weights", format!("{count} routing functions, largest error {routing_error:.5}"));
+    }
+    line("output SQNR", format!("{:.1} dB", result.output.sqnr_db));
+    line("output max error", format!("{:.4}", result.output.max_error));
+    let percent = |share: Option<f64>| share.map(|share| format!("{:.2} %", 100.0 * share));
+    for (name, share) in [
+        ("accuracy, float", result.output.accuracy_float),
+        ("accuracy, int8", result.output.accuracy_int8),
+        ("top-1 agreement", result.output.top1_agreement),
+    ] {
+        if let Some(percent) = percent(share) {
+            line(name, format!("{percent} of {} inputs", result.samples));
+        }
+    }
+    line("MACs, mixing and routing", format!("{} + {}", result.macs, result.mixing_macs));
+    line("flash (constants)", format!("{} bytes", result.flash_bytes));
+    line("RAM (size_of::<Network>())", format!("{} bytes", result.ram_bytes));
+    line("plan", result.plan_id.clone());
+    text
+}
+
+/// `condconv inspect`'s report.
+#[must_use]
+pub fn inspection(result: &Inspection) -> String {
+    let mut table =
+        aligned_table(&["layer", "operator", "output", "type", "experts", "MACs", "mixing MACs", "flash"], 4);
+    for layer in &result.layers {
+        table.add_row([
+            layer.name.clone(),
+            layer.op.into(),
+            dimensions(layer.shape),
+            layer.element.into(),
+            experts(layer.experts),
+            layer.macs.to_string(),
+            if layer.experts == 0 { "-".into() } else { layer.mixing_macs.to_string() },
+            layer.flash_bytes.to_string(),
+        ]);
+    }
+    let mut text = format!("{table}\n\n");
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "{name:<28}{value}");
+    };
+    line("MACs, mixing and routing", format!("{} + {}", result.macs, result.mixing_macs));
+    line("flash (constants)", format!("{} bytes", result.flash_bytes));
+    line("RAM (size_of::<Network>())", format!("{} bytes", result.ram_bytes));
+    line("plan", result.plan_id.clone().unwrap_or_else(|| "none without --calibrate".into()));
+    text
+}
+
+/// A table without lines, its columns from `first_number` on aligned to the right.
+fn aligned_table(header: &[&str], first_number: usize) -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header);
+    for column in table.column_iter_mut() {
+        if column.index >= first_number {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn dimensions([height, width, channels]: [usize; 3]) -> String {
+    format!("{height}x{width}x{channels}")
+}
+
+fn experts(count: usize) -> String {
+    if count == 0 { "-".into() } else { count.to_string() }
+}

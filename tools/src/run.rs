@@ -1,0 +1,265 @@
+//! Runs a quantised network on the host, by the layers of the library.
+
+use condconv::{
+    CondConv2d, CondDepthwiseConv2d, CondLinear, Conv2d, DepthwiseConv2d, Element, GlobalAveragePool,
+    LayerError, Linear, MixScratch, Quantization, RoutingWeight,
+};
+
+use crate::quantized::{ElementType, Kernels, Layer, Op, QuantizedNetwork, Routing, Tensor};
+
+/// The elements of a tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Data {
+    /// int8.
+    I8(Vec<i8>),
+    /// int16.
+    I16(Vec<i16>),
+}
+
+impl Data {
+    /// The elements, widened.
+    pub fn iter(&self) -> Box<dyn Iterator<Item = i32> + '_> {
+        match self {
+            Self::I8(data) => Box::new(data.iter().map(|&x| i32::from(x))),
+            Self::I16(data) => Box::new(data.iter().map(|&x| i32::from(x))),
+        }
+    }
+
+    /// A network's input for a sample (NHWC), quantised as on the device.
+    #[must_use]
+    pub fn input(tensor: &Tensor, sample: &[f32]) -> Self {
+        let quantization = Quantization::new(tensor.scale as f32, tensor.zero_point);
+        Self::I8(sample.iter().map(|&real| quantization.quantize(real)).collect())
+    }
+}
+
+/// Access to the elements of a known type.
+trait HostElement: Element + Send + Sync {
+    fn slice(data: &Data) -> &[Self];
+    fn data(elements: Vec<Self>) -> Data;
+}
+
+impl HostElement for i8 {
+    fn slice(data: &Data) -> &[Self] {
+        match data {
+            Data::I8(data) => data,
+            Data::I16(_) => unreachable!("the runner gives every layer the element type it was made for"),
+        }
+    }
+
+    fn data(elements: Vec<Self>) -> Data {
+        Data::I8(elements)
+    }
+}
+
+impl HostElement for i16 {
+    fn slice(data: &Data) -> &[Self] {
+        match data {
+            Data::I16(data) => data,
+            Data::I8(_) => unreachable!("the runner gives every layer the element type it was made for"),
+        }
+    }
+
+    fn data(elements: Vec<Self>) -> Data {
+        Data::I16(elements)
+    }
+}
+
+/// A library layer: input and routing weights in, output out.
+pub struct RunnableLayer<'a>(Box<dyn Fn(&Data, &[RoutingWeight]) -> Data + Send + Sync + 'a>);
+
+impl std::fmt::Debug for RunnableLayer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RunnableLayer")
+    }
+}
+
+impl<'a> RunnableLayer<'a> {
+    /// Builds the library's layer for an operator between two tensors.
+    ///
+    /// # Errors
+    ///
+    /// What the library finds wrong with it.
+    pub fn new(op: &'a Op, input: &Tensor, output: &Tensor) -> Result<Self, LayerError> {
+        match (input.element, output.element) {
+            (ElementType::I8, ElementType::I8) => typed::<i8, i8>(op, input),
+            (ElementType::I8, ElementType::I16) => typed::<i8, i16>(op, input),
+            (ElementType::I16, ElementType::I8) => typed::<i16, i8>(op, input),
+            (ElementType::I16, ElementType::I16) => typed::<i16, i16>(op, input),
+        }
+    }
+
+    /// Runs it. Static layers ignore the routing weights.
+    #[must_use]
+    pub fn run(&self, input: &Data, routing: &[RoutingWeight]) -> Data {
+        (self.0)(input, routing)
+    }
+}
+
+fn typed<'a, X: HostElement, Y: HostElement>(
+    op: &'a Op,
+    input: &Tensor,
+) -> Result<RunnableLayer<'a>, LayerError> {
+    let zero_point = input.zero_point;
+    Ok(match op {
+        Op::Conv { geometry, kernels, requantize } => {
+            let requantize = requantize.view()?;
+            let geometry = *geometry;
+            match (kernels, geometry.is_depthwise()) {
+                (Kernels::Static(kernels), false) => {
+                    let layer = Conv2d::<X, Y>::new(geometry, zero_point, kernels.view()?, requantize)?;
+                    fixed(geometry.output().len(), move |x, y| layer.infer(x, y))
+                }
+                (Kernels::Static(kernels), true) => {
+                    let layer =
+                        DepthwiseConv2d::<X, Y>::new(geometry, zero_point, kernels.view()?, requantize)?;
+                    fixed(geometry.output().len(), move |x, y| layer.infer(x, y))
+                }
+                (Kernels::Experts(kernels), false) => {
+                    let layer = CondConv2d::<X, Y>::new(geometry, zero_point, kernels.view()?, requantize)?;
+                    mixed(geometry, move |x, r, s, y| layer.infer(x, r, s, y))
+                }
+                (Kernels::Experts(kernels), true) => {
+                    let layer =
+                        CondDepthwiseConv2d::<X, Y>::new(geometry, zero_point, kernels.view()?, requantize)?;
+                    mixed(geometry, move |x, r, s, y| layer.infer(x, r, s, y))
+                }
+            }
+        }
+        Op::Linear { features, kernels, requantize } => {
+            let outputs = requantize.multipliers.len();
+            let requantize = requantize.view()?;
+            match kernels {
+                Kernels::Static(kernels) => {
+                    let layer = Linear::<X, Y>::new(*features, zero_point, kernels.view()?, requantize)?;
+                    fixed(outputs, move |x, y| layer.infer(x, y))
+                }
+                Kernels::Experts(kernels) => {
+                    let layer = CondLinear::<X, Y>::new(*features, zero_point, kernels.view()?, requantize)?;
+                    RunnableLayer(Box::new(move |input, routing| {
+                        let mut output = vec![Y::default(); outputs];
+                        layer.infer(X::slice(input), routing, &mut output);
+                        Y::data(output)
+                    }))
+                }
+            }
+        }
+        Op::GlobalAveragePool { shape, shift, requantize } => {
+            let layer = GlobalAveragePool::<X, Y>::new(*shape, zero_point, *shift, requantize.view()?)?;
+            fixed(shape.channels, move |x, y| layer.infer(x, y))
+        }
+    })
+}
+
+fn fixed<'a, X: HostElement, Y: HostElement>(
+    outputs: usize,
+    infer: impl Fn(&[X], &mut [Y]) + Send + Sync + 'a,
+) -> RunnableLayer<'a> {
+    RunnableLayer(Box::new(move |input, _| {
+        let mut output = vec![Y::default(); outputs];
+        infer(X::slice(input), &mut output);
+        Y::data(output)
+    }))
+}
+
+fn mixed<'a, X: HostElement, Y: HostElement>(
+    geometry: condconv::Geometry,
+    infer: impl Fn(&[X], &[RoutingWeight], MixScratch<'_>, &mut [Y]) + Send + Sync + 'a,
+) -> RunnableLayer<'a> {
+    let channels = geometry.output().channels;
+    RunnableLayer(Box::new(move |input, routing| {
+        let mut output = vec![Y::default(); geometry.output().len()];
+        let mut kernels = vec![0; channels * geometry.kernel_len()];
+        let mut bias = vec![0; channels];
+        let scratch = MixScratch { kernels: &mut kernels, bias: &mut bias };
+        infer(X::slice(input), routing, scratch, &mut output);
+        Y::data(output)
+    }))
+}
+
+/// Routing weights of one input.
+///
+/// # Errors
+///
+/// What the library finds wrong with the routing function.
+pub fn route(routing: &Routing, tensor: &Tensor, input: &Data) -> Result<Vec<RoutingWeight>, LayerError> {
+    let mut weights = vec![RoutingWeight::ZERO; routing.bias.len()];
+    match tensor.element {
+        ElementType::I8 => routing.view(tensor)?.infer(i8::slice(input), &mut weights),
+        ElementType::I16 => routing.view(tensor)?.infer(i16::slice(input), &mut weights),
+    }
+    Ok(weights)
+}
+
+/// A network ready to run; shared by threads.
+#[derive(Debug)]
+pub struct Runner<'a> {
+    network: &'a QuantizedNetwork,
+    layers: Vec<RunnableLayer<'a>>,
+}
+
+/// Every tensor and routing of one inference.
+#[derive(Debug, Clone)]
+pub struct Trace {
+    /// By value; `None` for values that no layer writes.
+    pub values: Vec<Option<Data>>,
+    /// By routing.
+    pub routings: Vec<Vec<RoutingWeight>>,
+}
+
+impl<'a> Runner<'a> {
+    /// Builds the library's layers.
+    ///
+    /// # Errors
+    ///
+    /// The layer's name and what the library finds wrong with it.
+    pub fn new(network: &'a QuantizedNetwork) -> Result<Self, (String, LayerError)> {
+        let build = |layer: &'a Layer| {
+            let (input, output) = (&network.tensors[layer.input], &network.tensors[layer.output]);
+            RunnableLayer::new(&layer.op, input, output).map_err(|error| (layer.name.clone(), error))
+        };
+        for routing in &network.routings {
+            let tensor = &network.tensors[routing.input];
+            let check = match tensor.element {
+                ElementType::I8 => routing.view::<i8>(tensor).map(|_| ()),
+                ElementType::I16 => routing.view::<i16>(tensor).map(|_| ()),
+            };
+            check.map_err(|error| (routing.name.clone(), error))?;
+        }
+        Ok(Self { network, layers: network.layers.iter().map(build).collect::<Result<_, _>>()? })
+    }
+
+    /// Runs one input.
+    ///
+    /// # Panics
+    ///
+    /// If the input is not of the network's shape and type.
+    #[must_use]
+    pub fn run(&self, input: Data) -> Trace {
+        let network = self.network;
+        let mut trace = Trace {
+            values: vec![None; network.tensors.len()],
+            routings: vec![Vec::new(); network.routings.len()],
+        };
+        trace.values[network.input] = Some(input);
+        for (layer, runnable) in network.layers.iter().zip(&self.layers) {
+            let routing = layer.op.experts().map(|experts| experts.routing);
+            if let Some(id) = routing
+                && trace.routings[id].is_empty()
+            {
+                let routing = &network.routings[id];
+                let input = value(&trace, routing.input);
+                trace.routings[id] = route(routing, &network.tensors[routing.input], input)
+                    .unwrap_or_else(|error| unreachable!("checked when the runner was made: {error}"));
+            }
+            let weights: &[RoutingWeight] = routing.map_or(&[], |id| &trace.routings[id]);
+            let output = runnable.run(value(&trace, layer.input), weights);
+            trace.values[layer.output] = Some(output);
+        }
+        trace
+    }
+}
+
+fn value(trace: &Trace, id: usize) -> &Data {
+    trace.values[id].as_ref().unwrap_or_else(|| unreachable!("layers are in executable order"))
+}
