@@ -1,0 +1,291 @@
+//! Convolutions and the global average pool.
+
+use condconv::{Geometry, Padding, Shape, Window};
+
+use super::error::Fault;
+use super::import::Importer;
+use super::meaning::{Features, Meaning, sample_shape};
+use super::source::{Node, unsupported};
+use crate::graph::{Clamp, Kernels, Op};
+
+impl<'a> Importer<'a> {
+    pub(super) fn conv(&mut self, node: &'a Node, output: &str) -> Result<Features, Fault> {
+        let (Some(data), Some(weight)) = (node.input(0), node.input(1)) else {
+            return Err(unsupported(node));
+        };
+        let mut features = self.demand(node, data)?;
+        let padding = std::mem::take(&mut features.padding);
+        self.in_order(node, &features)?;
+        let input = self.shape(&features);
+        let window = self.window(node, input, padding, weight).ok_or_else(|| {
+            Fault::at(
+                node,
+                "its kernel, stride, pads or dilation are not supported",
+                "use a 1-D or 2-D convolution",
+            )
+        })?;
+        let groups = node.int("group").and_then(|groups| usize::try_from(groups).ok()).unwrap_or(1);
+        let channels = self.trace.shape(weight).first().copied().unwrap_or(0);
+        let geometry = Geometry::new(input, channels, window, groups).map_err(|error| {
+            Fault::at(node, format!("is inconsistent: {error}"), "check the shapes of this node")
+        })?;
+        let padded =
+            if padding == Padding::default() { sample_shape(self.trace.shape(data)) } else { Some(input) };
+        if padded != Some(input) || sample_shape(self.trace.shape(output)) != Some(geometry.output()) {
+            return Err(Fault::at(
+                node,
+                format!(
+                    "reads {:?} and yields {:?} where 1xCxHxW is expected",
+                    self.trace.shape(data),
+                    self.trace.shape(output)
+                ),
+                "keep maps as 1xCxHxW: no Reshape that changes height, width or channels between layers",
+            ));
+        }
+        let taps = window.taps();
+        let kernels =
+            self.kernels(node, weight, node.input(2), channels, |kernel| hwi(kernel, channels, taps))?;
+        let op = Op::Conv { window, groups, kernels, clamp: Clamp::NONE };
+        Ok(self.add_layer(&node.name, op, features.value, output, geometry.output()))
+    }
+
+    fn window(&self, node: &Node, input: Shape, before: Padding, weight: &str) -> Option<Window> {
+        let kernel = pair(self.trace.shape(weight).get(2..)?, 1)?;
+        let attribute = |name: &str| -> Option<[usize; 2]> {
+            let list = node.ints(name).unwrap_or_default();
+            let list: Result<Vec<usize>, _> = list.iter().map(|&n| n.try_into()).collect();
+            let list = list.ok()?;
+            if list.is_empty() { Some([1, 1]) } else { pair(&list, 1) }
+        };
+        let window = Window::new(kernel).stride(attribute("strides")?).dilation(attribute("dilations")?);
+        let own = match node.string("auto_pad") {
+            Some("SAME_UPPER") => same(&window, input, false)?,
+            Some("SAME_LOWER") => same(&window, input, true)?,
+            _ => {
+                let pads: Result<Vec<usize>, _> =
+                    node.ints("pads").unwrap_or_default().iter().map(|&n| n.try_into()).collect();
+                match pads.ok()?[..] {
+                    [] => Padding::default(),
+                    [left, right] => Padding { left, right, ..Padding::default() },
+                    [top, left, bottom, right] => Padding { top, left, bottom, right },
+                    _ => return None,
+                }
+            }
+        };
+        Some(window.padding(Padding {
+            top: before.top + own.top,
+            left: before.left + own.left,
+            bottom: before.bottom + own.bottom,
+            right: before.right + own.right,
+        }))
+    }
+
+    /// The kernels of a convolution, static or mixed. `arrange` brings one kernel into the order of the network.
+    fn kernels(
+        &mut self,
+        node: &Node,
+        weight: &str,
+        bias: Option<&str>,
+        channels: usize,
+        arrange: impl Fn(&[f32]) -> Vec<f32>,
+    ) -> Result<Kernels, Fault> {
+        let zeros = vec![0.0; channels];
+        let static_bias = match bias {
+            None => Some(zeros.clone()),
+            Some(name) => self.trace.floats(name),
+        };
+        if let Some(weights) = self.trace.floats(weight) {
+            let bias = static_bias.ok_or_else(|| {
+                Fault::at(
+                    node,
+                    "has a constant kernel, but a bias that depends on the input",
+                    "mix kernel and bias alike",
+                )
+            })?;
+            let experts = vec![arrange(&weights)];
+            return Ok(Kernels { channels, experts, bias, expert_biases: Vec::new(), routing: None });
+        }
+        let gate = match self.meanings.get(weight).cloned() {
+            Some(Meaning::Routed(gate)) => gate,
+            Some(Meaning::Unknown(fault)) => return Err(fault),
+            _ => {
+                return Err(Fault::at(
+                    node,
+                    format!("its kernel `{weight}` depends on the input, but not through routing weights"),
+                    "a kernel must be constant, or a sum of experts weighted by one sigmoid (CondConv)",
+                ));
+            }
+        };
+        let routing = self.routing(node, &gate)?;
+        let kernel = self.probe_mixture(node, &gate, weight)?;
+        if kernel.at_zero.iter().any(|&weight| weight != 0.0) {
+            return Err(Fault::at(
+                node,
+                format!("its kernel `{weight}` is not zero where all routing weights `{gate}` are zero"),
+                "mix experts only; add a constant kernel as one more convolution or fold it into the experts",
+            ));
+        }
+        let (bias, expert_biases) = match (static_bias, bias) {
+            (Some(bias), _) => (bias, Vec::new()),
+            (None, Some(name)) if self.is_routed_by(name, &gate) => {
+                let mixed = self.probe_mixture(node, &gate, name)?;
+                (mixed.at_zero, mixed.experts)
+            }
+            _ => {
+                return Err(Fault::at(
+                    node,
+                    "its bias is mixed by another routing than its kernel",
+                    "share the routing",
+                ));
+            }
+        };
+        let experts = kernel.experts.iter().map(|expert| arrange(expert)).collect();
+        Ok(Kernels { channels, experts, bias, expert_biases, routing: Some(routing) })
+    }
+
+    pub(super) fn is_routed_by(&self, name: &str, gate: &str) -> bool {
+        matches!(self.meanings.get(name), Some(Meaning::Routed(other)) if other.as_ref() == gate)
+    }
+
+    /// Adds a mixed bias to the CondConv before; false where that is not possible.
+    pub(super) fn add_mixed_bias(
+        &mut self,
+        node: &Node,
+        features: &Features,
+        gate: &str,
+        bias: &str,
+        output: &str,
+    ) -> Result<bool, Fault> {
+        let Some(layer) = self.own_layer(features) else { return Ok(false) };
+        let channels = self.shape(features).channels;
+        let conditional = match &self.layers[layer].op {
+            Op::Conv { kernels, clamp, .. } | Op::Linear { kernels, clamp } => {
+                *clamp == Clamp::NONE
+                    && kernels.routing.is_some()
+                    && kernels.routing == self.routing_of.get(gate).copied()
+            }
+            Op::GlobalAveragePool => false,
+        };
+        // One number a channel, along the channels of the map.
+        let dims = self.trace.shape(bias);
+        let along_channels = self.trace.len(bias) == channels
+            && super::fold::broadcast_strides(dims, self.trace.shape(output))
+                .is_some_and(|strides| strides.len() < 2 || strides[1] == 1 || channels == 1);
+        if !conditional || !along_channels || features.order.is_some() {
+            return Ok(false);
+        }
+        let mixed = self.probe_mixture(node, gate, bias)?;
+        if let Some(kernels) = super::fold::kernels_of(&mut self.layers[layer].op) {
+            kernels.expert_biases.resize_with(mixed.experts.len(), || vec![0.0; channels]);
+            let rows = kernels
+                .expert_biases
+                .iter_mut()
+                .zip(&mixed.experts)
+                .chain([(&mut kernels.bias, &mixed.at_zero)]);
+            for (sum, more) in rows {
+                sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+            }
+        }
+        self.values[features.value].onnx_name = output.into();
+        self.layers[layer].preactivation = output.into();
+        Ok(true)
+    }
+
+    /// The mean over height and width, however it is written.
+    pub(super) fn average(&mut self, node: &'a Node, output: &str) -> Result<Option<Features>, Fault> {
+        let name = node.input(0).unwrap_or_default();
+        let Some(Meaning::Features(features)) = self.meanings.get(name).cloned() else { return Ok(None) };
+        let shape = self.shape(&features);
+        let dims = self.trace.shape(name);
+        if features.order.is_some()
+            || features.padding != Padding::default()
+            || sample_shape(dims) != Some(shape)
+        {
+            return Ok(None);
+        }
+        let whole_map = self.trace.len(output) == shape.channels
+            && match node.operator.as_str() {
+                "GlobalAveragePool" => true,
+                // With one output pixel and no pads, the window covers what it covers; it must be the whole map.
+                "AveragePool" => {
+                    let kernel: Vec<_> = node.ints("kernel_shape").unwrap_or_default().to_vec();
+                    kernel.iter().map(|&n| usize::try_from(n).ok()).eq(dims.iter().skip(2).map(|&n| Some(n)))
+                        && node.ints("pads").unwrap_or_default().iter().all(|&pad| pad == 0)
+                }
+                _ => self.averages_pixels(node, dims.len()),
+            };
+        if whole_map {
+            let vector = Shape::vector(shape.channels);
+            Ok(Some(self.add_layer(&node.name, Op::GlobalAveragePool, features.value, output, vector)))
+        } else {
+            Err(unsupported(node))
+        }
+    }
+
+    fn averages_pixels(&self, node: &Node, rank: usize) -> bool {
+        let axes = match node.input(1) {
+            Some(name) => self.trace.ints(name),
+            None => node.ints("axes").map(<[i64]>::to_vec),
+        };
+        let rank = i64::try_from(rank).unwrap_or(0);
+        let mut axes: Vec<_> =
+            axes.unwrap_or_default().iter().map(|&axis| if axis < 0 { axis + rank } else { axis }).collect();
+        axes.sort_unstable();
+        axes.dedup();
+        rank > 2 && axes.into_iter().eq(2..rank)
+    }
+}
+
+/// Height and width, of a list that may state the width alone.
+fn pair(list: &[usize], missing: usize) -> Option<[usize; 2]> {
+    match *list {
+        [width] => Some([missing, width]),
+        [height, width] => Some([height, width]),
+        _ => None,
+    }
+}
+
+/// The padding by which the output has input / stride pixels, rounded up; the odd zero comes last or first.
+fn same(window: &Window, input: Shape, lower: bool) -> Option<Padding> {
+    let side = |axis: usize, size: usize| {
+        let stride = window.stride[axis];
+        let extent = (window.kernel[axis].checked_sub(1)?) * window.dilation[axis] + 1;
+        let reach = (size.checked_add(stride)?.checked_sub(1)?.checked_div(stride)?.checked_sub(1)?) * stride
+            + extent;
+        let total = reach.saturating_sub(size);
+        let (less, more) = (total / 2, total.div_ceil(2));
+        Some(if lower { [more, less] } else { [less, more] })
+    };
+    let [top, bottom] = side(0, input.height)?;
+    let [left, right] = side(1, input.width)?;
+    Some(Padding { top, left, bottom, right })
+}
+
+/// Reorders a kernel from `[output channel][input channel][taps]` to `[output channel][taps][input channel]`.
+fn hwi(kernel: &[f32], channels: usize, taps: usize) -> Vec<f32> {
+    let inputs = kernel.len() / (channels * taps);
+    let one = |kernel: &[f32]| -> Vec<f32> {
+        (0..taps * inputs).map(|index| kernel[index % inputs * taps + index / inputs]).collect()
+    };
+    kernel.chunks(taps * inputs).flat_map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_are_reordered() {
+        // Two output channels, two input channels, three taps.
+        let kernel: Vec<f32> = (0..12u8).map(f32::from).collect();
+        assert_eq!(hwi(&kernel, 2, 3), [0., 3., 1., 4., 2., 5., 6., 9., 7., 10., 8., 11.]);
+    }
+
+    #[test]
+    fn same_padding() {
+        let window = Window::new([3, 4]).stride([2, 1]);
+        let padding = |lower| same(&window, Shape::new(8, 5, 1), lower).unwrap();
+        assert_eq!(padding(false), Padding { top: 0, left: 1, bottom: 1, right: 2 });
+        assert_eq!(padding(true), Padding { top: 1, left: 2, bottom: 0, right: 1 });
+    }
+}

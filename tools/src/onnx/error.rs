@@ -1,0 +1,90 @@
+//! Why a file was refused.
+
+use std::path::{Path, PathBuf};
+
+use super::source::Node;
+
+/// Why an ONNX file cannot be imported: where, what and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {fault}", file.display())]
+pub struct ImportError {
+    file: PathBuf,
+    fault: Fault,
+}
+
+impl ImportError {
+    pub(super) fn new(file: &Path, fault: Fault) -> Self {
+        Self { file: file.to_path_buf(), fault }
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Name of the node at fault, if it is one node's fault.
+    #[must_use]
+    pub fn node(&self) -> Option<&str> {
+        self.fault.place.as_ref().map(|place| place.node.as_str())
+    }
+
+    /// Operator of the node at fault.
+    #[must_use]
+    pub fn operator(&self) -> Option<&str> {
+        self.fault.place.as_ref().map(|place| place.operator.as_str())
+    }
+
+    /// What is wrong.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.fault.reason
+    }
+
+    /// What to do about it, such as the nearest supported form.
+    #[must_use]
+    pub fn remedy(&self) -> &str {
+        &self.fault.remedy
+    }
+}
+
+/// An [`ImportError`] before the file is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    place: Option<Place>,
+    reason: String,
+    remedy: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    node: String,
+    operator: String,
+}
+
+impl Fault {
+    /// A fault of the file as a whole.
+    pub(super) fn new(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { place: None, reason: reason.into(), remedy: remedy.into() }
+    }
+
+    /// A fault of one node.
+    pub(super) fn at(node: &Node, reason: impl Into<String>, remedy: impl Into<String>) -> Self {
+        let place = Place { node: node.name.clone(), operator: node.operator.clone() };
+        Self { place: Some(place), ..Self::new(reason, remedy) }
+    }
+
+    /// The same fault with another remedy.
+    pub(super) fn with_remedy(self, remedy: &str) -> Self {
+        Self { remedy: remedy.into(), ..self }
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(Place { node, operator }) = &self.place {
+            write!(f, "node `{node}` ({operator}): ")?;
+        }
+        write!(f, "{}; {}", self.reason, self.remedy)
+    }
+}

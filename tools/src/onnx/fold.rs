@@ -1,0 +1,289 @@
+//! What is folded into the layer before it: batch norms, constants per channel, activations, pads.
+
+use condconv::{Padding, Window};
+
+use super::error::Fault;
+use super::import::Importer;
+use super::meaning::{Features, Meaning, sample_shape};
+use super::source::{Node, unsupported};
+use crate::graph::{Clamp, Kernels, Op};
+
+/// `scale * x + shift`, channel by channel.
+struct Affine {
+    scale: Vec<f64>,
+    shift: Vec<f64>,
+}
+
+impl<'a> Importer<'a> {
+    pub(super) fn batch_norm(&mut self, node: &'a Node, output: &str) -> Result<Features, Fault> {
+        let name = node.input(0).unwrap_or_default();
+        let features = self.demand(node, name)?;
+        self.in_order(node, &features)?;
+        let channels = self.shape(&features).channels;
+        let statistics = |index: usize| {
+            let numbers = node.input(index).and_then(|name| self.trace.floats(name));
+            numbers.filter(|numbers| numbers.len() == channels).ok_or_else(|| unsupported(node))
+        };
+        let (gamma, beta, mean, variance) = (statistics(1)?, statistics(2)?, statistics(3)?, statistics(4)?);
+        if node.int("training_mode").unwrap_or(0) != 0 || sample_shape(self.trace.shape(name)).is_none() {
+            return Err(Fault::at(
+                node,
+                "is exported in training mode",
+                "call model.eval() before the export",
+            ));
+        }
+        let epsilon = f64::from(node.float("epsilon").unwrap_or(1e-5));
+        let scale: Vec<_> = gamma
+            .iter()
+            .zip(&variance)
+            .map(|(&g, &v)| f64::from(g) / (f64::from(v) + epsilon).sqrt())
+            .collect();
+        let shift = (0..channels).map(|c| f64::from(beta[c]) - scale[c] * f64::from(mean[c])).collect();
+        self.affine(node, &features, output, &Affine { scale, shift })
+    }
+
+    /// Add, Sub, Mul or Div of a tensor and a constant per channel, or of a convolution and its mixed bias.
+    pub(super) fn arithmetic(&mut self, node: &'a Node, output: &'a str) -> Result<Option<Features>, Fault> {
+        let (Some(a), Some(b)) = (node.input(0), node.input(1)) else { return Err(unsupported(node)) };
+        let constant_first = self.trace.is_constant(a);
+        let (name, other) = if constant_first || matches!(self.meanings.get(a), Some(Meaning::Routed(_))) {
+            (b, a)
+        } else {
+            (a, b)
+        };
+        let Some(Meaning::Features(features)) = self.meanings.get(name).cloned() else { return Ok(None) };
+        if let Some(Meaning::Routed(gate)) = self.meanings.get(other).cloned() {
+            let added =
+                node.operator == "Add" && self.add_mixed_bias(node, &features, &gate, other, output)?;
+            return Ok(added.then(|| self.folded(&features, output)));
+        }
+        let Some(constants) = self.channel_constants(&features, other, output) else {
+            return if self.trace.is_constant(other) && features.order.is_none() {
+                Err(Fault::at(
+                    node,
+                    format!("`{other}` is not one constant per channel"),
+                    "supported are constants per channel, which are folded into the layer before",
+                ))
+            } else {
+                Ok(None)
+            };
+        };
+        let ones = || vec![1.0; constants.len()];
+        let zeros = || vec![0.0; constants.len()];
+        let negated = || constants.iter().map(|c| -c).collect();
+        let affine = match (node.operator.as_str(), constant_first) {
+            ("Add", _) => Affine { scale: ones(), shift: constants },
+            ("Sub", false) => Affine { scale: ones(), shift: negated() },
+            ("Sub", true) => Affine { scale: vec![-1.0; constants.len()], shift: constants },
+            ("Mul", _) => Affine { shift: zeros(), scale: constants },
+            ("Div", false) => Affine { scale: constants.iter().map(|c| 1.0 / c).collect(), shift: zeros() },
+            _ => return Err(unsupported(node)),
+        };
+        if affine.scale.iter().any(|scale| !scale.is_finite()) {
+            return Err(Fault::at(node, format!("divides by a zero in `{other}`"), "check the training"));
+        }
+        self.affine(node, &features, output, &affine).map(Some)
+    }
+
+    /// The constant that each channel meets, if each meets just one.
+    fn channel_constants(&self, features: &Features, name: &str, output: &str) -> Option<Vec<f64>> {
+        let shape = self.shape(features);
+        let dims = self.trace.shape(output);
+        if features.order.is_some() || self.trace.len(output) != shape.len() {
+            return None;
+        }
+        let constants = self.trace.floats(name)?;
+        let strides = broadcast_strides(self.trace.shape(name), dims)?;
+        let mut channels = vec![None; shape.channels];
+        for index in 0..shape.len() {
+            let mut rest = index;
+            let mut position = 0;
+            for (dim, stride) in dims.iter().zip(&strides).rev() {
+                position += (rest % dim) * stride;
+                rest /= dim;
+            }
+            let constant = f64::from(*constants.get(position)?);
+            if *channels[index / shape.pixels()].get_or_insert(constant) != constant {
+                return None;
+            }
+        }
+        channels.into_iter().collect()
+    }
+
+    /// Relu or Clip.
+    pub(super) fn clamp(&mut self, node: &'a Node, output: &str) -> Result<Option<Features>, Fault> {
+        let name = node.input(0).unwrap_or_default();
+        if matches!(self.meanings.get(name), Some(Meaning::Routed(_))) {
+            return Ok(None);
+        }
+        let bounds =
+            if node.operator == "Relu" { Clamp { min: 0.0, ..Clamp::NONE } } else { self.bounds(node)? };
+        let features = self.demand(node, name)?;
+        self.in_order(node, &features)?;
+        let layer = self.own_layer(&features);
+        let (layer, features) = match layer.filter(|&layer| clamp_of(&mut self.layers[layer].op).is_some()) {
+            Some(layer) => (layer, self.folded(&features, output)),
+            None => self.add_identity(node, &features, output),
+        };
+        if let Some(clamp) = clamp_of(&mut self.layers[layer].op) {
+            let within = |bound: f32| bound.max(bounds.min).min(bounds.max);
+            *clamp = Clamp { min: within(clamp.min), max: within(clamp.max) };
+        }
+        self.values[features.value].onnx_name = output.into();
+        Ok(Some(features))
+    }
+
+    fn bounds(&self, node: &Node) -> Result<Clamp, Fault> {
+        let bound = |attribute: &str, index: usize, open: f32| match node.input(index) {
+            None => Some(node.float(attribute).unwrap_or(open)),
+            Some(name) => self.trace.floats(name).and_then(|numbers| numbers.first().copied()),
+        };
+        let bounds = (bound("min", 1, f32::NEG_INFINITY), bound("max", 2, f32::INFINITY));
+        match bounds {
+            (Some(min), Some(max)) if min <= max => Ok(Clamp { min, max }),
+            _ => Err(Fault::at(
+                node,
+                "its bounds are no constant interval",
+                "use a Clip with constant bounds, min <= max",
+            )),
+        }
+    }
+
+    /// A `Pad` that only adds zeros around the map.
+    pub(super) fn pad(&mut self, node: &'a Node) -> Result<Option<Features>, Fault> {
+        let Some(Meaning::Features(features)) = self.meanings.get(node.input(0).unwrap_or_default()).cloned()
+        else {
+            return Ok(None);
+        };
+        self.in_order(node, &features)?;
+        let pads = match node.input(1) {
+            Some(name) => self.trace.ints(name),
+            None => node.ints("pads").map(<[i64]>::to_vec),
+        };
+        let fill = node.input(2).and_then(|name| self.trace.floats(name));
+        let zeros = fill.is_none_or(|fill| fill.iter().all(|&x| x == 0.0))
+            && node.float("value").unwrap_or(0.0) == 0.0;
+        let constant = matches!(node.string("mode"), None | Some("constant"));
+        let padding =
+            pads.filter(|_| zeros && constant && node.input(3).is_none()).and_then(|pads| padding(&pads));
+        match padding {
+            Some(padding) => Ok(Some(Features { padding, ..features })),
+            None => Err(Fault::at(
+                node,
+                "is not a pad with zeros around height and width",
+                "use zero padding directly before a Conv, or the pads of the Conv itself",
+            )),
+        }
+    }
+
+    /// Folds an affine function into the layer before, or adds a layer that computes it.
+    fn affine(
+        &mut self,
+        node: &Node,
+        features: &Features,
+        output: &str,
+        affine: &Affine,
+    ) -> Result<Features, Fault> {
+        self.in_order(node, features)?;
+        let open = self
+            .own_layer(features)
+            .filter(|&layer| clamp_of(&mut self.layers[layer].op).is_some_and(|clamp| *clamp == Clamp::NONE));
+        let (layer, features) = match open {
+            Some(layer) => (layer, self.folded(features, output)),
+            None => self.add_identity(node, features, output),
+        };
+        if let Some(kernels) = kernels_of(&mut self.layers[layer].op) {
+            scale_and_shift(kernels, affine);
+        }
+        self.values[features.value].onnx_name = output.into();
+        self.layers[layer].preactivation = output.into();
+        Ok(features)
+    }
+
+    /// The layer that computes a tensor, if nothing else reads it.
+    pub(super) fn own_layer(&self, features: &Features) -> Option<usize> {
+        let layer = self.layers.iter().rposition(|layer| layer.output == features.value);
+        layer.filter(|_| features.exclusive)
+    }
+
+    /// The tensor under the name that it has after a node was folded.
+    fn folded(&self, features: &Features, output: &str) -> Features {
+        Features { exclusive: self.has_one_reader(output), ..features.clone() }
+    }
+
+    /// A layer that copies its input: a depthwise convolution with kernel 1.
+    fn add_identity(&mut self, node: &Node, features: &Features, output: &str) -> (usize, Features) {
+        let shape = self.shape(features);
+        let channels = shape.channels;
+        let kernels = Kernels {
+            channels,
+            experts: vec![vec![1.0; channels]],
+            bias: vec![0.0; channels],
+            expert_biases: Vec::new(),
+            routing: None,
+        };
+        let op = Op::Conv { window: Window::new([1, 1]), groups: channels, kernels, clamp: Clamp::NONE };
+        let copy = self.add_layer(&node.name, op, features.value, output, shape);
+        (self.layers.len() - 1, copy)
+    }
+}
+
+pub(super) fn clamp_of(op: &mut Op) -> Option<&mut Clamp> {
+    match op {
+        Op::Conv { clamp, .. } | Op::Linear { clamp, .. } => Some(clamp),
+        Op::GlobalAveragePool => None,
+    }
+}
+
+pub(super) fn kernels_of(op: &mut Op) -> Option<&mut Kernels> {
+    match op {
+        Op::Conv { kernels, .. } | Op::Linear { kernels, .. } => Some(kernels),
+        Op::GlobalAveragePool => None,
+    }
+}
+
+/// Experts and their biases are scaled; the shift belongs to the static bias alone, since routing weights do not sum
+/// to one.
+fn scale_and_shift(kernels: &mut Kernels, affine: &Affine) {
+    for expert in kernels.experts.iter_mut().chain(&mut kernels.expert_biases) {
+        let length = expert.len() / kernels.channels;
+        for (kernel, scale) in expert.chunks_mut(length).zip(&affine.scale) {
+            kernel.iter_mut().for_each(|weight| *weight = (f64::from(*weight) * scale) as f32);
+        }
+    }
+    for ((bias, scale), shift) in kernels.bias.iter_mut().zip(&affine.scale).zip(&affine.shift) {
+        *bias = (f64::from(*bias) * scale + shift) as f32;
+    }
+}
+
+/// How far each step along the dimensions of `target` leads in a tensor that is broadcast to them.
+pub(super) fn broadcast_strides(dims: &[usize], target: &[usize]) -> Option<Vec<usize>> {
+    let missing = target.len().checked_sub(dims.len())?;
+    let mut strides = vec![0; target.len()];
+    let mut step = 1;
+    for (axis, &dim) in dims.iter().enumerate().rev() {
+        if dim != 1 {
+            if dim != target[missing + axis] {
+                return None;
+            }
+            strides[missing + axis] = step;
+        }
+        step *= dim;
+    }
+    Some(strides)
+}
+
+/// The padding that an ONNX pads list of `2 * rank` numbers states, if it pads height and width only.
+fn padding(pads: &[i64]) -> Option<Padding> {
+    let (start, end) = pads.split_at(pads.len() / 2);
+    let side = |side: i64| usize::try_from(side).ok();
+    match (start, end) {
+        (&[0, 0, top, left], &[0, 0, bottom, right]) => {
+            Some(Padding { top: side(top)?, left: side(left)?, bottom: side(bottom)?, right: side(right)? })
+        }
+        (&[0, 0, left], &[0, 0, right]) => {
+            Some(Padding { left: side(left)?, right: side(right)?, ..Padding::default() })
+        }
+        _ => None,
+    }
+}

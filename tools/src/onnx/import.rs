@@ -1,0 +1,237 @@
+//! The walk over the nodes that turns the graph into layers.
+
+use std::collections::HashMap;
+
+use condconv::{Padding, Shape};
+
+use super::engine::Engine;
+use super::error::Fault;
+use super::meaning::{Features, Gate, Meaning, Mixed, is_vector, sample_shape};
+use super::prune;
+use super::source::{Node, Source, unsupported};
+use super::trace::Trace;
+use crate::graph::{Layer, Network, Op, Routing, RoutingId, Value, ValueId};
+
+/// The network as far as it is built, and what each value of the graph means.
+pub(super) struct Importer<'a> {
+    pub(super) source: &'a Source,
+    pub(super) trace: &'a Trace,
+    pub(super) engine: &'a Engine,
+    pub(super) meanings: HashMap<&'a str, Meaning>,
+    pub(super) values: Vec<Value>,
+    pub(super) layers: Vec<Layer>,
+    pub(super) routings: Vec<Routing>,
+    pub(super) routing_of: HashMap<Gate, RoutingId>,
+    /// Index of the node that computes a value.
+    pub(super) producers: HashMap<&'a str, usize>,
+}
+
+impl<'a> Importer<'a> {
+    pub(super) fn new(source: &'a Source, trace: &'a Trace, engine: &'a Engine) -> Self {
+        let nodes = source.nodes.iter().enumerate();
+        Self {
+            source,
+            trace,
+            engine,
+            meanings: HashMap::new(),
+            values: Vec::new(),
+            layers: Vec::new(),
+            routings: Vec::new(),
+            routing_of: HashMap::new(),
+            producers: nodes
+                .flat_map(|(index, node)| node.wanted_outputs().map(move |name| (name, index)))
+                .collect(),
+        }
+    }
+
+    /// Imports the whole graph.
+    pub(super) fn network(mut self) -> Result<Network, Fault> {
+        let dims = &self.source.input_dims;
+        let shape = sample_shape(dims).ok_or_else(|| {
+            Fault::new(format!("the input has the shape {dims:?}"), "export with an input of 1xCxHxW")
+        })?;
+        let input = self.add_value(&self.source.input, shape);
+        self.meanings.insert(&self.source.input, Meaning::Features(self.features(input, &self.source.input)));
+        for (index, node) in self.source.nodes.iter().enumerate() {
+            self.import(index, node);
+        }
+        let output = self.output()?;
+        let network =
+            Network { values: self.values, input, output, routings: self.routings, layers: self.layers };
+        Ok(prune::prune(network))
+    }
+
+    fn output(&mut self) -> Result<ValueId, Fault> {
+        let name = self.source.output.as_str();
+        let Some(&producer) = self.producers.get(name) else {
+            return Err(Fault::new("the graph computes nothing", "export a network with at least one layer"));
+        };
+        let node = &self.source.nodes[producer];
+        let output = self.demand(node, name)?;
+        self.in_order(node, &output)?;
+        if self.layers.iter().any(|layer| layer.output == output.value) {
+            Ok(output.value)
+        } else {
+            Err(Fault::new("the graph only renames its input", "export a network with at least one layer"))
+        }
+    }
+
+    fn import(&mut self, index: usize, node: &'a Node) {
+        let mut names = node.wanted_outputs().filter(|name| !self.trace.is_constant(name));
+        let Some(first) = names.next() else { return };
+        let rest: Vec<_> = names.collect();
+        let meaning = self.meaning(index, node, first).unwrap_or_else(Meaning::Unknown);
+        // Of the operators with several outputs, only those that split have any use for the second.
+        let other = match &meaning {
+            Meaning::Features(_) => Meaning::Unknown(unsupported(node)),
+            other => other.clone(),
+        };
+        self.meanings.insert(first, meaning);
+        self.meanings.extend(rest.into_iter().map(|name| (name, other.clone())));
+    }
+
+    fn meaning(&mut self, index: usize, node: &'a Node, output: &'a str) -> Result<Meaning, Fault> {
+        let layer = match node.operator.as_str() {
+            "Conv" => Some(self.conv(node, output)?),
+            "BatchNormalization" => Some(self.batch_norm(node, output)?),
+            "Relu" | "Clip" => self.clamp(node, output)?,
+            "GlobalAveragePool" | "ReduceMean" | "AveragePool" => self.average(node, output)?,
+            "Gemm" | "MatMul" => self.linear(node, output)?,
+            "Add" | "Sub" | "Mul" | "Div" => self.arithmetic(node, output)?,
+            "Pad" => self.pad(node)?,
+            "Sigmoid" | "Softmax" => return self.gate(index, node, output),
+            "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" | "Transpose" | "Identity" | "Dropout"
+            | "Cast" | "Slice" | "Gather" | "Split" | "Concat" | "Expand" => self.rename(node, output)?,
+            _ => None,
+        };
+        layer.map_or_else(|| self.combine(index, node), |features| Ok(Meaning::Features(features)))
+    }
+
+    /// The meaning of a sigmoid or softmax: routing weights, unless it works on such.
+    fn gate(&mut self, index: usize, node: &'a Node, output: &'a str) -> Result<Meaning, Fault> {
+        match self.combine(index, node)? {
+            Meaning::Routed(gate) => Ok(Meaning::Routed(gate)),
+            _ => Ok(Meaning::Routed(output.into())),
+        }
+    }
+
+    /// The meaning of a node that is not looked into, from those of its inputs.
+    fn combine(&mut self, index: usize, node: &'a Node) -> Result<Meaning, Fault> {
+        let mut gate: Option<Gate> = None;
+        let mut tensor: Option<ValueId> = None;
+        let mut tensors: Vec<String> = Vec::new();
+        let mut first = index;
+        for name in node.given_inputs() {
+            let (other_gate, other_tensor) = match self.meanings.get(name) {
+                None => continue,
+                Some(Meaning::Unknown(fault)) => return Err(fault.clone()),
+                Some(Meaning::Routed(gate)) => (Some(gate), None),
+                Some(Meaning::Features(features)) => {
+                    if features.padding != Padding::default() || !is_vector(self.trace.shape(name)) {
+                        return Err(unsupported(node));
+                    }
+                    tensors.push(name.to_string());
+                    (None, Some(features.value))
+                }
+                Some(Meaning::Mixed(mixed)) => {
+                    tensors.extend(mixed.tensors.iter().cloned());
+                    first = first.min(mixed.node);
+                    (mixed.gate.as_ref(), Some(mixed.value))
+                }
+            };
+            if gate.is_some() && other_gate.is_some() && gate.as_ref() != other_gate {
+                return Err(Fault::at(
+                    node,
+                    "mixes the routing weights of two routings",
+                    "a CondConv layer must be routed by one sigmoid",
+                ));
+            }
+            if tensor.is_some() && other_tensor.is_some() && tensor != other_tensor {
+                return Err(unsupported(node));
+            }
+            gate = gate.or_else(|| other_gate.cloned());
+            tensor = tensor.or(other_tensor);
+        }
+        tensors.sort();
+        tensors.dedup();
+        match (tensor, gate) {
+            (Some(value), gate) => Ok(Meaning::Mixed(Mixed { node: first, value, tensors, gate })),
+            (None, Some(gate)) => Ok(Meaning::Routed(gate)),
+            (None, None) => Err(unsupported(node)),
+        }
+    }
+
+    /// A value as a tensor of the network, adding the layer that computes it if need be.
+    pub(super) fn demand(&mut self, reader: &Node, name: &str) -> Result<Features, Fault> {
+        match self.meanings.get(name).cloned() {
+            Some(Meaning::Features(features)) => Ok(features),
+            Some(Meaning::Unknown(fault)) => Err(fault),
+            Some(Meaning::Mixed(mixed)) => {
+                let features = self.probe_linear(name, &mixed)?;
+                if let Some(meaning) = self.meanings.get_mut(name) {
+                    *meaning = Meaning::Features(features.clone());
+                }
+                Ok(features)
+            }
+            Some(Meaning::Routed(gate)) => Err(unsupported(self.gate_node(&gate).unwrap_or(reader))),
+            None => Err(Fault::at(
+                reader,
+                format!("works on the constant `{name}`"),
+                "fold what does not depend on the input before the export",
+            )),
+        }
+    }
+
+    /// The node that computes routing weights.
+    pub(super) fn gate_node(&self, gate: &str) -> Option<&'a Node> {
+        self.producers.get(gate).and_then(|&index| self.source.nodes.get(index))
+    }
+
+    /// A new tensor of the network.
+    pub(super) fn add_value(&mut self, onnx_name: &str, shape: Shape) -> ValueId {
+        self.values.push(Value { onnx_name: onnx_name.into(), shape });
+        self.values.len() - 1
+    }
+
+    /// A new layer, whose output is the value of the given name, in NCHW order.
+    pub(super) fn add_layer(
+        &mut self,
+        name: &str,
+        op: Op,
+        input: ValueId,
+        output: &str,
+        shape: Shape,
+    ) -> Features {
+        let value = self.add_value(output, shape);
+        let layer = Layer { name: name.into(), op, input, output: value, preactivation: output.into() };
+        self.layers.push(layer);
+        self.features(value, output)
+    }
+
+    fn features(&self, value: ValueId, name: &str) -> Features {
+        Features { value, order: None, padding: Padding::default(), exclusive: self.has_one_reader(name) }
+    }
+
+    pub(super) fn has_one_reader(&self, name: &str) -> bool {
+        self.source.readers.get(name) == Some(&1)
+    }
+
+    pub(super) fn shape(&self, features: &Features) -> Shape {
+        self.values[features.value].shape
+    }
+
+    /// Refuses features whose elements were reordered or padded.
+    pub(super) fn in_order(&self, node: &Node, features: &Features) -> Result<(), Fault> {
+        if features.padding != Padding::default() {
+            Err(Fault::at(node, "reads a padded map", "a Pad must stand directly before a Conv"))
+        } else if features.order.is_some() {
+            Err(Fault::at(
+                node,
+                "reads a map whose elements were reordered",
+                "keep maps as NxCxHxW until they are flattened for a fully connected layer",
+            ))
+        } else {
+            Ok(())
+        }
+    }
+}

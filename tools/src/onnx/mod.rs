@@ -1,0 +1,88 @@
+//! Reads ONNX files.
+//!
+//! A CondConv is recognised by what its graph computes, not by how it is written: the part between the routing
+//! weights and a convolution's kernel is evaluated where all weights are zero, where one of them is one, and at a
+//! random point, which yields the experts and proves that the kernel is linear in the weights.
+//!
+//! The file is read in these steps: [`wire`] checks the framing, [`source`] the graph; [`trace`] runs it once for
+//! all shapes and constants; [`import`] walks over the nodes and gives each value a [`meaning`], adding layers as
+//! it goes.
+
+mod conv;
+mod engine;
+mod error;
+mod fold;
+mod guard;
+mod import;
+mod linear;
+mod meaning;
+mod operators;
+mod probe;
+mod prune;
+mod rename;
+mod routing;
+mod source;
+mod tensor;
+mod trace;
+mod wire;
+
+use std::path::Path;
+use std::sync::Arc;
+
+pub(crate) use engine::{Engine, floats};
+pub use error::ImportError;
+
+use crate::graph::Network;
+use error::Fault;
+use import::Importer;
+use source::Source;
+use trace::Trace;
+
+/// Larger files are refused unread.
+const MAX_FILE: u64 = 1 << 30;
+
+/// What was read from a file: the network, and what is needed to run the original.
+#[derive(Debug)]
+pub struct Import {
+    /// The network.
+    pub network: Network,
+    /// Dimensions of the input in the file, its batch of 1 included.
+    pub input_dims: Vec<usize>,
+    pub(crate) input_name: String,
+    pub(crate) engine: Arc<Engine>,
+}
+
+/// Reads a network from an ONNX file.
+///
+/// # Errors
+///
+/// [`ImportError`] names the file, the node, what is wrong and what to do.
+pub fn load(path: &Path) -> Result<Import, ImportError> {
+    read(path).and_then(|bytes| parse(&bytes)).map_err(|fault| ImportError::new(path, fault))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Fault> {
+    let unreadable =
+        |error: std::io::Error| Fault::new(format!("cannot be read ({error})"), "check the path");
+    if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE {
+        return Err(Fault::new(
+            "is larger than 1 GiB",
+            "a network for a microcontroller must be far smaller",
+        ));
+    }
+    std::fs::read(path).map_err(unreadable)
+}
+
+fn parse(bytes: &[u8]) -> Result<Import, Fault> {
+    let source = Source::parse(bytes)?;
+    let load = |source: &Source| {
+        let engine = Engine::load(source.encode()?);
+        engine.map_err(|error| {
+            Fault::new(format!("cannot be evaluated: {error}"), "check it with onnx.checker")
+        })
+    };
+    let engine = load(&source)?;
+    let trace = Trace::run(&source, &engine)?;
+    let network = Importer::new(&source, &trace, &engine).network()?;
+    Ok(Import { network, input_dims: source.input_dims, input_name: source.input, engine: Arc::new(engine) })
+}

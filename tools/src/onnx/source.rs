@@ -1,0 +1,350 @@
+//! The graph as the file states it, checked: one input, one output, known operators, sound tensors, and nodes in
+//! an order in which they can run. What does not contribute to the output is left out.
+
+use std::collections::{HashMap, HashSet};
+
+use rten_onnx::onnx::{
+    DataType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto,
+};
+
+use super::error::Fault;
+use super::operators;
+use super::tensor::{self, MAX_ELEMENTS};
+use super::wire;
+
+/// More nodes than any network for a microcontroller has; bounds the recursion of the evaluator's planner.
+const MAX_NODES: usize = 5000;
+
+const EXPORT_AGAIN: &str = "export the network again";
+
+/// An operator of the graph.
+#[derive(Debug)]
+pub(super) struct Node {
+    /// Unique and not empty.
+    pub(super) name: String,
+    pub(super) operator: String,
+    /// Names of values; empty for optional inputs that are left out.
+    pub(super) inputs: Vec<String>,
+    pub(super) outputs: Vec<String>,
+    proto: NodeProto,
+}
+
+impl Node {
+    /// An integer attribute.
+    pub(super) fn int(&self, name: &str) -> Option<i64> {
+        self.attribute(name)?.i
+    }
+
+    /// An integer list attribute.
+    pub(super) fn ints(&self, name: &str) -> Option<&[i64]> {
+        self.attribute(name).map(|attribute| attribute.ints.as_slice())
+    }
+
+    /// A float attribute.
+    pub(super) fn float(&self, name: &str) -> Option<f32> {
+        self.attribute(name)?.f
+    }
+
+    /// A string attribute.
+    pub(super) fn string(&self, name: &str) -> Option<&str> {
+        self.attribute(name)?.s.as_deref()
+    }
+
+    fn attribute(&self, name: &str) -> Option<&rten_onnx::onnx::AttributeProto> {
+        self.proto.attribute.iter().find(|attribute| attribute.name.as_deref() == Some(name))
+    }
+
+    /// The name of an input that is given.
+    pub(super) fn input(&self, index: usize) -> Option<&str> {
+        self.inputs.get(index).map(String::as_str).filter(|name| !name.is_empty())
+    }
+
+    /// The names of the inputs that are given.
+    pub(super) fn given_inputs(&self) -> impl Iterator<Item = &str> {
+        self.inputs.iter().map(String::as_str).filter(|name| !name.is_empty())
+    }
+
+    /// The names of the outputs that are wanted.
+    pub(super) fn wanted_outputs(&self) -> impl Iterator<Item = &str> {
+        self.outputs.iter().map(String::as_str).filter(|name| !name.is_empty())
+    }
+}
+
+/// A checked graph.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) nodes: Vec<Node>,
+    pub(super) input: String,
+    /// Dimensions of the input, the first of them 1.
+    pub(super) input_dims: Vec<usize>,
+    /// Whether the file leaves the batch open.
+    pub(super) symbolic_batch: bool,
+    pub(super) output: String,
+    /// How many inputs of nodes read a value; the graph's output counts as one.
+    pub(super) readers: HashMap<String, usize>,
+    initializers: Vec<TensorProto>,
+    opsets: Vec<OperatorSetIdProto>,
+}
+
+impl Source {
+    /// Parses and checks a file's content.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Fault> {
+        if bytes.is_empty() {
+            return Err(Fault::new("the file is empty", EXPORT_AGAIN));
+        }
+        let no_model = || Fault::new("not an ONNX model, or a truncated one", EXPORT_AGAIN);
+        if !wire::is_well_formed(bytes) {
+            return Err(no_model());
+        }
+        let model = ModelProto::parse_buf(bytes).map_err(|_| no_model())?;
+        let graph = model.graph.ok_or_else(no_model)?;
+        let input = only("input", inputs(&graph))?.clone();
+        let output = only("output", graph.output.iter())?.name.clone().unwrap_or_default();
+
+        let (nodes, mut initializers) = constants_apart(graph.node, graph.initializer)?;
+        let nodes = contributing(nodes, &output);
+        let nodes = named(nodes)?;
+        for node in &nodes {
+            if !operators::is_known(&node.operator, node.proto.domain.as_deref().unwrap_or_default()) {
+                return Err(unsupported(node));
+            }
+        }
+
+        let mut readers = HashMap::from([(output.clone(), 1)]);
+        for name in nodes.iter().flat_map(Node::given_inputs) {
+            *readers.entry(name.to_string()).or_insert(0) += 1;
+        }
+        initializers.retain(|tensor| tensor.name.as_ref().is_some_and(|name| readers.contains_key(name)));
+        check_tensors(&nodes, &initializers)?;
+
+        let (input_dims, symbolic_batch) = input_dims(&input)?;
+        let input = input.name.unwrap_or_default();
+        check_order(&nodes, &initializers, &input, &output)?;
+        Ok(Self {
+            nodes,
+            input,
+            input_dims,
+            symbolic_batch,
+            output,
+            readers,
+            initializers,
+            opsets: model.opset_import,
+        })
+    }
+
+    /// The names of the stored tensors.
+    pub(super) fn initializers(&self) -> impl Iterator<Item = &str> {
+        self.initializers.iter().filter_map(|tensor| tensor.name.as_deref())
+    }
+
+    /// The checked graph as an ONNX file, for the evaluator. Nodes get no names, since theirs may clash with those of
+    /// values, which the evaluator keeps in the same table.
+    pub(super) fn encode(&self) -> Result<Vec<u8>, Fault> {
+        let value = |name: &str| ValueInfoProto { name: Some(name.into()), r#type: None };
+        let graph = GraphProto {
+            node: self.nodes.iter().map(|node| NodeProto { name: None, ..node.proto.clone() }).collect(),
+            initializer: self.initializers.clone(),
+            input: vec![value(&self.input)],
+            output: vec![value(&self.output)],
+            value_info: Vec::new(),
+        };
+        let model = ModelProto {
+            ir_version: Some(8),
+            graph: Some(graph),
+            opset_import: self.opsets.clone(),
+            ..ModelProto::default()
+        };
+        model.write_buf().map_err(|error| Fault::new(format!("cannot be evaluated ({error})"), EXPORT_AGAIN))
+    }
+}
+
+/// The fault of an operator that is not supported, or not where it stands.
+pub(super) fn unsupported(node: &Node) -> Fault {
+    Fault::at(node, "this operator is not supported here", operators::remedy(&node.operator))
+}
+
+/// The graph's inputs. Old files list the stored tensors among them.
+fn inputs(graph: &GraphProto) -> impl Iterator<Item = &ValueInfoProto> {
+    let stored: HashSet<_> = graph.initializer.iter().map(|tensor| &tensor.name).collect();
+    graph.input.iter().filter(move |input| !stored.contains(&input.name))
+}
+
+fn only<'a>(
+    what: &str,
+    mut values: impl Iterator<Item = &'a ValueInfoProto>,
+) -> Result<&'a ValueInfoProto, Fault> {
+    match (values.next(), values.count()) {
+        (Some(value), 0) => Ok(value),
+        (None, _) => Err(Fault::new(format!("the graph has no {what}"), EXPORT_AGAIN)),
+        (Some(_), more) => Err(Fault::new(
+            format!("the graph has {} {what}s", more + 1),
+            format!("export a network with one {what}"),
+        )),
+    }
+}
+
+/// Turns `Constant` nodes into stored tensors.
+fn constants_apart(
+    nodes: Vec<NodeProto>,
+    mut tensors: Vec<TensorProto>,
+) -> Result<(Vec<NodeProto>, Vec<TensorProto>), Fault> {
+    let (constants, nodes): (Vec<_>, Vec<_>) =
+        nodes.into_iter().partition(|node| node.op_type.as_deref() == Some("Constant"));
+    for node in constants {
+        let ([output], [attribute]) = (&node.output[..], &node.attribute[..]) else {
+            return Err(Fault::new("a Constant node states no value", EXPORT_AGAIN));
+        };
+        let tensor = tensor::from_constant(attribute).ok_or_else(|| {
+            Fault::new(format!("constant `{output}` is not a dense tensor of numbers"), EXPORT_AGAIN)
+        })?;
+        tensors.push(TensorProto { name: Some(output.clone()), ..tensor });
+    }
+    Ok((nodes, tensors))
+}
+
+/// The nodes that contribute to the output.
+fn contributing(nodes: Vec<NodeProto>, output: &str) -> Vec<NodeProto> {
+    let mut wanted = HashSet::from([output.to_string()]);
+    let mut kept: Vec<_> = nodes
+        .into_iter()
+        .rev()
+        .filter(|node| {
+            let keep = node.output.iter().any(|name| wanted.contains(name));
+            if keep {
+                wanted.extend(node.input.iter().filter(|name| !name.is_empty()).cloned());
+            }
+            keep
+        })
+        .collect();
+    kept.reverse();
+    kept
+}
+
+/// Gives every node a name of its own: its own one, or that of its first output.
+fn named(protos: Vec<NodeProto>) -> Result<Vec<Node>, Fault> {
+    if protos.len() > MAX_NODES {
+        return Err(Fault::new(
+            format!("the graph has {} nodes, more than {MAX_NODES}", protos.len()),
+            "a network for a microcontroller must be far smaller",
+        ));
+    }
+    let mut taken = HashSet::new();
+    let name = |proto: &NodeProto, taken: &mut HashSet<String>| {
+        let own = proto.name.iter().chain(&proto.output).find(|name| !name.is_empty());
+        let base = own.map_or("node", String::as_str);
+        let numbered = (2..).map(|number| format!("{base}_{number}"));
+        let name = std::iter::once(base.to_string()).chain(numbered).find(|name| !taken.contains(name));
+        let name = name.unwrap_or_default();
+        taken.insert(name.clone());
+        name
+    };
+    Ok(protos
+        .into_iter()
+        .map(|proto| Node {
+            name: name(&proto, &mut taken),
+            operator: proto.op_type.clone().unwrap_or_default(),
+            inputs: proto.input.clone(),
+            outputs: proto.output.clone(),
+            proto,
+        })
+        .collect())
+}
+
+fn check_tensors(nodes: &[Node], tensors: &[TensorProto]) -> Result<(), Fault> {
+    let attributes = nodes.iter().flat_map(|node| node.proto.attribute.iter().filter_map(|a| a.t.as_ref()));
+    for tensor in tensors.iter().chain(attributes) {
+        let name = tensor.name.as_deref().unwrap_or_default();
+        let mut readers = nodes.iter().filter(|node| node.given_inputs().any(|input| input == name));
+        let first = readers.clone().next();
+        let fault = |reason: String, remedy: &str| {
+            let reason = format!("tensor `{name}` {reason}");
+            first.map_or_else(|| Fault::new(&reason, remedy), |node| Fault::at(node, &reason, remedy))
+        };
+        tensor::check(tensor).map_err(|(reason, remedy)| fault(reason, remedy))?;
+        if let Some(value) = tensor::not_finite(tensor) {
+            let bound =
+                !value.is_nan() && readers.all(|node| matches!(&node.operator[..], "Clip" | "Min" | "Max"));
+            if !bound {
+                return Err(fault(
+                    format!("holds {}", if value.is_nan() { "NaN" } else { "an infinite number" }),
+                    "weights must be finite: check the training, then export again",
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The input's dimensions at batch 1, and whether the file leaves the batch open.
+fn input_dims(input: &ValueInfoProto) -> Result<(Vec<usize>, bool), Fault> {
+    let name = input.name.as_deref().unwrap_or_default();
+    let fault = |reason: &str, remedy: &str| Fault::new(format!("input `{name}` {reason}"), remedy);
+    let tensor_type = input.r#type.as_ref().and_then(|of| of.tensor_type.as_ref());
+    let Some(tensor_type) = tensor_type else {
+        return Err(fault("is not a tensor", "export a network with one float tensor as input"));
+    };
+    if tensor_type.elem_type != Some(DataType::FLOAT) {
+        return Err(fault("does not hold float32 numbers", "export a network with a float32 input"));
+    }
+    let Some(shape) = &tensor_type.shape else {
+        return Err(fault("has no shape", "export with the fixed shape 1xCxHxW (or 1xK for a vector)"));
+    };
+    if !(2..=4).contains(&shape.dim.len()) {
+        return Err(fault(
+            &format!("has {} dimensions", shape.dim.len()),
+            "a network must take 1xCxHxW, or 1xK for a vector",
+        ));
+    }
+    let mut dims = Vec::new();
+    for (index, dim) in shape.dim.iter().enumerate() {
+        dims.push(match dim.dim_value.map(usize::try_from) {
+            None if index == 0 => 1,
+            Some(Ok(1)) if index == 0 => 1,
+            Some(Ok(batch)) if index == 0 && batch > 1 => {
+                return Err(fault(&format!("has a batch of {batch}"), "export with a batch of 1"));
+            }
+            Some(Ok(size)) if size > 0 => size,
+            _ => {
+                let size = dim.dim_param.as_deref().unwrap_or("?");
+                return Err(fault(
+                    &format!("has no fixed size in dimension {index} (`{size}`)"),
+                    "export with fixed height, width and channels",
+                ));
+            }
+        });
+    }
+    // Beyond this, element numbers are no longer exact in float32, by which reordering is traced.
+    if tensor::element_count(dims.iter().copied()).is_none_or(|n| n > MAX_ELEMENTS / 4) {
+        return Err(fault("is larger than 64 MiB", "a network for a microcontroller must be far smaller"));
+    }
+    Ok((dims, shape.dim[0].dim_value.is_none()))
+}
+
+/// Checks that each value is computed once, and before it is read.
+fn check_order(nodes: &[Node], tensors: &[TensorProto], input: &str, output: &str) -> Result<(), Fault> {
+    let mut known = HashSet::from([input]);
+    for name in tensors.iter().filter_map(|tensor| tensor.name.as_deref()) {
+        if !known.insert(name) {
+            return Err(Fault::new(format!("value `{name}` is defined twice"), EXPORT_AGAIN));
+        }
+    }
+    for node in nodes {
+        if let Some(name) = node.given_inputs().find(|name| !known.contains(name)) {
+            return Err(Fault::at(
+                node,
+                format!("reads `{name}`, which nothing before it computes"),
+                EXPORT_AGAIN,
+            ));
+        }
+        for name in node.wanted_outputs() {
+            if !known.insert(name) {
+                return Err(Fault::at(node, format!("value `{name}` is defined twice"), EXPORT_AGAIN));
+            }
+        }
+    }
+    if known.contains(output) {
+        Ok(())
+    } else {
+        Err(Fault::new(format!("nothing computes the output `{output}`"), EXPORT_AGAIN))
+    }
+}

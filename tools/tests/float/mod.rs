@@ -1,0 +1,114 @@
+//! The imported float network, run naively in f64: what the importer says a network is, computed as it says.
+
+use condconv::{Shape, Window};
+use condconv_tools::graph::{Clamp, Kernels, Network, Op};
+
+/// The numbers of each value and each routing, and of each layer before its activation.
+pub(crate) struct Run {
+    pub(crate) values: Vec<Vec<f64>>,
+    pub(crate) routings: Vec<Vec<f64>>,
+    pub(crate) preactivations: Vec<Vec<f64>>,
+}
+
+/// Runs a network on an input in NHWC order.
+pub(crate) fn run(network: &Network, input: &[f32]) -> Run {
+    let mut run = Run {
+        values: vec![Vec::new(); network.values.len()],
+        routings: vec![Vec::new(); network.routings.len()],
+        preactivations: Vec::new(),
+    };
+    run.values[network.input] = input.iter().copied().map(f64::from).collect();
+    for layer in &network.layers {
+        let shape = network.values[layer.input].shape;
+        let x = run.values[layer.input].clone();
+        assert_eq!(x.len(), shape.len(), "layer `{}` runs before its input is there", layer.name);
+        let (sums, clamp) = match &layer.op {
+            Op::Conv { window, groups, kernels, clamp } => {
+                let (kernel, bias) = mix(network, &mut run, kernels);
+                (convolve(&x, shape, window, *groups, &kernel, &bias), *clamp)
+            }
+            Op::Linear { kernels, clamp } => {
+                let (kernel, bias) = mix(network, &mut run, kernels);
+                let rows = kernel.chunks(x.len()).zip(&bias);
+                (rows.map(|(row, bias)| bias + dot(row, &x)).collect(), *clamp)
+            }
+            Op::GlobalAveragePool => (mean(&x, shape), Clamp::NONE),
+        };
+        run.values[layer.output] = sums.iter().map(|y| y.clamp(clamp.min.into(), clamp.max.into())).collect();
+        run.preactivations.push(sums);
+    }
+    run
+}
+
+fn mix(network: &Network, run: &mut Run, kernels: &Kernels) -> (Vec<f64>, Vec<f64>) {
+    let weights = kernels.routing.map_or_else(
+        || vec![1.0],
+        |id| {
+            if run.routings[id].is_empty() {
+                let routing = &network.routings[id];
+                let pooled = mean(&run.values[routing.input], network.values[routing.input].shape);
+                let logits = routing.matrix.iter().zip(&routing.bias);
+                let logits = logits.map(|(row, bias)| {
+                    f64::from(*bias) + row.iter().zip(&pooled).map(|(w, x)| f64::from(*w) * x).sum::<f64>()
+                });
+                run.routings[id] = logits.map(|logit| 1.0 / (1.0 + (-logit).exp())).collect();
+            }
+            run.routings[id].clone()
+        },
+    );
+    assert_eq!(weights.len(), kernels.experts.len());
+    let mut kernel = vec![0.0; kernels.experts[0].len()];
+    let mut bias: Vec<f64> = kernels.bias.iter().copied().map(f64::from).collect();
+    assert_eq!(bias.len(), kernels.channels);
+    for (expert, weight) in kernels.experts.iter().zip(&weights) {
+        kernel.iter_mut().zip(expert).for_each(|(sum, w)| *sum += weight * f64::from(*w));
+    }
+    for (expert, weight) in kernels.expert_biases.iter().zip(&weights) {
+        bias.iter_mut().zip(expert).for_each(|(sum, b)| *sum += weight * f64::from(*b));
+    }
+    (kernel, bias)
+}
+
+fn convolve(
+    x: &[f64],
+    shape: Shape,
+    window: &Window,
+    groups: usize,
+    kernel: &[f64],
+    bias: &[f64],
+) -> Vec<f64> {
+    let output = window.output(shape, bias.len()).expect("the importer has checked the window");
+    let (inputs, outputs) = (shape.channels / groups, bias.len() / groups);
+    let length = window.taps() * inputs;
+    let mut y = Vec::new();
+    for (row, column) in (0..output.height).flat_map(|row| (0..output.width).map(move |column| (row, column)))
+    {
+        for channel in 0..output.channels {
+            let mut sum = bias[channel];
+            for tap in 0..window.taps() {
+                let (tap_row, tap_column) = (tap / window.kernel[1], tap % window.kernel[1]);
+                let from_row =
+                    (row * window.stride[0] + tap_row * window.dilation[0]).checked_sub(window.padding.top);
+                let from_column = (column * window.stride[1] + tap_column * window.dilation[1])
+                    .checked_sub(window.padding.left);
+                let (Some(from_row), Some(from_column)) = (from_row, from_column) else { continue };
+                if from_row < shape.height && from_column < shape.width {
+                    let pixel =
+                        (from_row * shape.width + from_column) * shape.channels + channel / outputs * inputs;
+                    sum += dot(&kernel[channel * length + tap * inputs..][..inputs], &x[pixel..][..inputs]);
+                }
+            }
+            y.push(sum);
+        }
+    }
+    y
+}
+
+fn mean(x: &[f64], shape: Shape) -> Vec<f64> {
+    let channel = |c: usize| x.iter().skip(c).step_by(shape.channels).sum::<f64>() / shape.pixels() as f64;
+    (0..shape.channels).map(channel).collect()
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
