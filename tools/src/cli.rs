@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 
-use crate::convert::{Error, Model, module_name, read_class_names, read_samples, write_file};
-use crate::npy;
+use crate::convert::{Error, Model, module_name, read_class_names, read_labels, read_samples, write_file};
 use crate::{demo, inspect, report, verify};
 
 /// Converts float CondConv networks (ONNX) into int8 Rust modules for microcontrollers, and verifies them.
@@ -125,19 +124,6 @@ impl Cli {
             Command::Demo => demo::run(),
         }
     }
-}
-
-/// Reads labels and checks that there is one for each sample, and that each is a class.
-fn read_labels(path: &Path, samples: usize, model: &Model) -> Result<Vec<usize>, Error> {
-    let labels = npy::read_labels(path)?;
-    if labels.len() != samples {
-        return Err(Error::LabelCount { path: path.into(), labels: labels.len(), samples });
-    }
-    let classes = model.classes().unwrap_or(0);
-    if let Some(sample) = labels.iter().position(|&label| label >= classes) {
-        return Err(Error::Label { path: path.into(), label: labels[sample], sample, classes });
-    }
-    Ok(labels)
 }
 
 /// JSON to a file beside the text on standard output, or instead of it.

@@ -8,11 +8,13 @@ use tempfile::NamedTempFile;
 use thiserror::Error;
 
 use crate::emit::{self, Naming};
-use crate::npy::{NpyError, Samples};
+use crate::npy::{self, NpyError, Samples};
 use crate::onnx::{self, Import, ImportError};
+use crate::parallel;
 use crate::plan::Plan;
 use crate::quantize::{Calibration, QuantizeError, quantize};
-use crate::reference::{Reference, ReferenceError};
+use crate::reference::{Reference, ReferenceError, nhwc_from_nchw};
+use crate::run::{Data, Runner};
 
 /// Why a command failed: the file, what is wrong with it, and what to do.
 #[derive(Debug, Error)]
@@ -69,6 +71,24 @@ pub enum Error {
         sample: usize,
         /// Outputs of the network.
         classes: usize,
+    },
+    /// The shipped models are not there.
+    #[error(
+        "{path}: no models there; they are part of the repository, not of the installed program: run from a clone"
+    )]
+    NoModels {
+        /// Where they should be.
+        path: PathBuf,
+    },
+    /// The emulated core and the host disagree.
+    #[error(
+        "{machine}: {samples} samples with scores other than the host's; this is a bug of condconv, please report it"
+    )]
+    Different {
+        /// QEMU's machine.
+        machine: &'static str,
+        /// How many samples.
+        samples: usize,
     },
     /// The emulator failed.
     #[error(transparent)]
@@ -156,6 +176,31 @@ impl Model {
         (shape.pixels() == 1 && shape.channels > 1).then_some(shape.channels)
     }
 
+    /// The integer outputs for samples (NCHW), computed on the host, in parallel.
+    #[must_use]
+    pub fn scores(&self, samples: &[&[f32]]) -> Vec<Vec<i32>> {
+        let network = &self.plan.network;
+        let runner = self.runner();
+        parallel::map(samples, |sample| {
+            let trace = runner.run(self.input(sample));
+            trace.values[network.output].iter().flat_map(Data::iter).collect()
+        })
+    }
+
+    /// The network's integer input for a sample (NCHW), as the device quantises it.
+    #[must_use]
+    pub fn input(&self, sample: &[f32]) -> Data {
+        let tensor = &self.plan.network.tensors[self.plan.network.input];
+        Data::input(tensor, &nhwc_from_nchw(sample, tensor.shape))
+    }
+
+    /// Runs the integer network on the host.
+    #[must_use]
+    pub fn runner(&self) -> Runner<'_> {
+        Runner::new(&self.plan.network)
+            .unwrap_or_else(|(layer, error)| unreachable!("'{layer}' was checked when quantised: {error}"))
+    }
+
     /// Writes `DIR/<name>.rs` and `DIR/<name>.bin`; both or neither.
     ///
     /// # Errors
@@ -190,6 +235,23 @@ pub fn read_samples(path: &Path, import: &Import) -> Result<Samples, Error> {
         return Err(Error::NoSamples { path: path.into() });
     }
     Ok(samples)
+}
+
+/// Reads labels: one for each sample, each a class of the network.
+///
+/// # Errors
+///
+/// If the file cannot be read, or a label is missing or is no class.
+pub fn read_labels(path: &Path, samples: usize, model: &Model) -> Result<Vec<usize>, Error> {
+    let labels = npy::read_labels(path)?;
+    if labels.len() != samples {
+        return Err(Error::LabelCount { path: path.into(), labels: labels.len(), samples });
+    }
+    let classes = model.classes().unwrap_or(0);
+    if let Some(sample) = labels.iter().position(|&label| label >= classes) {
+        return Err(Error::Label { path: path.into(), label: labels[sample], sample, classes });
+    }
+    Ok(labels)
 }
 
 /// Writes a file whole or not at all.

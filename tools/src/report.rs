@@ -26,12 +26,11 @@ pub fn verification(result: &Verification) -> String {
             layer.saturations.to_string(),
         ]);
     }
-    let mut text = format!("{table}\n");
+    let mut text = format!("{table}\n\n");
     let mut line = |name: &str, value: String| {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{name:<28}{value}");
     };
-    line("", String::new());
     let routing_error = result.routings.iter().map(|routing| routing.max_error).fold(0.0, f64::max);
     if !result.routings.is_empty() {
         let count = result.routings.len();

@@ -137,9 +137,7 @@ struct SampleResult {
 pub fn verify(model: &Model, inputs: &[&[f32]], labels: Option<&[usize]>) -> Result<Verification, Error> {
     let plan = &model.plan;
     let network = &plan.network;
-    let runner = Runner::new(network).unwrap_or_else(|(layer, error)| {
-        unreachable!("'{layer}' was checked when it was quantised: {error}")
-    });
+    let runner = model.runner();
     let results = parallel::map(inputs, |input| compare(model, &runner, input))
         .into_iter()
         .collect::<Result<Vec<_>, _>>()
@@ -225,8 +223,7 @@ fn compare(model: &Model, runner: &Runner<'_>, input: &[f32]) -> Result<SampleRe
     let scores = floats.pop().unwrap_or_default();
     let routing_floats = floats.split_off(network.layers.len());
 
-    let tensor = &network.tensors[network.input];
-    let trace = runner.run(Data::input(tensor, &nhwc_from_nchw(input, tensor.shape)));
+    let trace = runner.run(model.input(input));
     let layers = network
         .layers
         .iter()

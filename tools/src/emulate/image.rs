@@ -1,0 +1,182 @@
+//! The firmware, built and linked around a network.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::process::Command;
+
+use object::elf::{FileHeader32, SHF_ALLOC, SHF_WRITE, SHT_NOBITS};
+use object::read::elf::{FileHeader, SectionHeader};
+use tempfile::{NamedTempFile, TempPath};
+
+use super::{Core, EmulateError};
+
+/// The firmware's sources.
+const FIRMWARE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../boards/qemu");
+
+/// The program that they make.
+const PROGRAM: &str = "condconv-qemu";
+
+/// Lines of a failed build that are shown.
+const TAIL: usize = 40;
+
+/// Firmware that is ready to run, in a temporary file.
+#[derive(Debug)]
+pub struct Image {
+    pub(super) machine: &'static str,
+    pub(super) elf: TempPath,
+}
+
+/// Bytes of an image, as the linker placed them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sections {
+    /// Code and constants.
+    pub text: u64,
+    /// Variables with an initial value, which lies in flash.
+    pub data: u64,
+    /// Variables that start as zero.
+    pub bss: u64,
+}
+
+/// Builds the firmware around the module that `condconv convert` wrote. Where a core has several machines, it is
+/// the first that the network fits.
+///
+/// # Errors
+///
+/// If cargo or the target is missing, the module does not compile, or the network fits no machine.
+pub fn build(core: Core, module: &Path) -> Result<Image, EmulateError> {
+    let network = fs::canonicalize(module).map_err(at(module))?;
+    let (largest, smaller) = core.platform().machines.split_last().expect("every core has a machine");
+    for machine in smaller {
+        match build_for(core, machine, &network) {
+            Err(EmulateError::DoesNotFit { .. }) => {}
+            result => return result,
+        }
+    }
+    build_for(core, largest, &network)
+}
+
+fn build_for(core: Core, machine: &'static str, network: &Path) -> Result<Image, EmulateError> {
+    let platform = core.platform();
+    let firmware = Path::new(FIRMWARE);
+    if !firmware.is_dir() {
+        return Err(EmulateError::NoFirmware(firmware.to_owned()));
+    }
+    let target_dir = firmware.join("target");
+    fs::create_dir_all(&target_dir).map_err(at(&target_dir))?;
+    // No other network or core may be built there until this one's program is copied.
+    let lock_path = target_dir.join("emulate.lock");
+    let lock = File::create(&lock_path).map_err(at(&lock_path))?;
+    lock.lock().map_err(at(&lock_path))?;
+
+    let flags = platform.cpu.map(|cpu| format!("-Ctarget-cpu={cpu}")).unwrap_or_default();
+    let output = Command::new("cargo")
+        .args(["build", "--release", "--target", platform.target, "--target-dir"])
+        .arg(&target_dir)
+        .current_dir(firmware)
+        // Overrides RUSTFLAGS, which are meant for the host.
+        .env("CARGO_ENCODED_RUSTFLAGS", flags)
+        .env("CARGO_TERM_COLOR", "never")
+        .env("CONDCONV_NETWORK", network)
+        .env("CONDCONV_MACHINE", machine)
+        .output()
+        .map_err(EmulateError::Cargo)?;
+    if !output.status.success() {
+        return Err(diagnose(core, machine, &String::from_utf8_lossy(&output.stderr)));
+    }
+
+    let program = target_dir.join(platform.target).join("release").join(PROGRAM);
+    let elf = NamedTempFile::new().map_err(at(Path::new("a temporary file")))?.into_temp_path();
+    fs::copy(&program, &elf).map_err(at(&program))?;
+    Ok(Image { machine, elf })
+}
+
+/// The reason for a failed build.
+fn diagnose(core: Core, machine: &'static str, stderr: &str) -> EmulateError {
+    let target = core.target();
+    if stderr.contains(&format!("the `{target}` target may not be installed")) {
+        return EmulateError::NoTarget(target);
+    }
+    for (region, memory) in [("RAM", "RAM"), ("FLASH", "flash")] {
+        if let Some(bytes) = overflow(stderr, region) {
+            return EmulateError::DoesNotFit { machine, memory, bytes };
+        }
+    }
+    let lines: Vec<_> = stderr.lines().collect();
+    EmulateError::Build { core, stderr: lines[lines.len().saturating_sub(TAIL)..].join("\n") }
+}
+
+/// By how many bytes the linker found a region of memory overflowed, if it did.
+fn overflow(stderr: &str, region: &str) -> Option<u64> {
+    // One line a section, each with the overflow up to its own end.
+    let marker = format!("will not fit in region '{region}': overflowed by ");
+    let amounts = stderr.split(&marker).skip(1);
+    amounts.filter_map(|rest| rest.split(' ').next()?.parse().ok()).max()
+}
+
+impl Image {
+    /// QEMU's name of the machine that it is for.
+    #[must_use]
+    pub const fn machine(&self) -> &'static str {
+        self.machine
+    }
+
+    /// The linked program, an ELF file that goes when the image goes.
+    #[must_use]
+    pub fn elf(&self) -> &Path {
+        &self.elf
+    }
+
+    /// Its size.
+    ///
+    /// # Errors
+    ///
+    /// If the program cannot be read.
+    pub fn sections(&self) -> Result<Sections, EmulateError> {
+        let file = fs::read(&self.elf).map_err(at(&self.elf))?;
+        let header = FileHeader32::<object::Endianness>::parse(&*file)?;
+        let endian = header.endian()?;
+        let mut sections = Sections { text: 0, data: 0, bss: 0 };
+        for section in header.sections(endian, &*file)?.iter() {
+            let (flags, size) = (section.sh_flags(endian), u64::from(section.sh_size(endian)));
+            if !flags.contains(SHF_ALLOC) {
+                continue; // debug information
+            }
+            if section.sh_type(endian) == SHT_NOBITS {
+                sections.bss += size;
+            } else if flags.contains(SHF_WRITE) {
+                sections.data += size;
+            } else {
+                sections.text += size;
+            }
+        }
+        Ok(sections)
+    }
+}
+
+/// Puts the path to an error.
+pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> EmulateError {
+    let path = path.to_owned();
+    |error| EmulateError::File { path, error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_build_names_its_remedy() {
+        let linker = "rust-lld: error: section '.bss' will not fit in region 'RAM': overflowed by 5 bytes\n\
+                      rust-lld: error: section '.uninit' will not fit in region 'RAM': overflowed by 44 bytes\n";
+        let error = diagnose(Core::CortexM0, "microbit", linker);
+        assert_eq!(error.to_string(), "the network does not fit microbit: its RAM is 44 bytes too small");
+
+        let rustc = "error[E0463]: can't find crate for `core`\n  = note: the `thumbv6m-none-eabi` target may \
+                     not be installed";
+        let error = diagnose(Core::CortexM0, "microbit", rustc);
+        assert!(error.to_string().ends_with("`rustup target add thumbv6m-none-eabi`"));
+
+        let error = diagnose(Core::CortexM0, "microbit", &"line\n".repeat(100));
+        assert_eq!(error.to_string().lines().count(), 1 + TAIL);
+    }
+}
