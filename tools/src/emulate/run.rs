@@ -89,7 +89,7 @@ pub fn run(image: &Image, samples: &[f32], labels: Option<&[u8]>, trace: bool) -
     }
     let mut report = Report::default();
     for line in lines {
-        report.read(&line).ok_or_else(|| EmulateError::Line { machine, line })?;
+        report.read(&line).ok_or(EmulateError::Line { machine, line })?;
     }
     Ok(report.run)
 }
