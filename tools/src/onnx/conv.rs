@@ -5,7 +5,7 @@ use condconv::{Geometry, Padding, Shape, Window};
 use super::error::Fault;
 use super::import::Importer;
 use super::meaning::{Features, Meaning, sample_shape};
-use super::source::{Node, unsupported};
+use super::node::{Node, unsupported};
 use crate::graph::{Clamp, Kernels, Op};
 
 impl<'a> Importer<'a> {
@@ -17,7 +17,7 @@ impl<'a> Importer<'a> {
         let padding = std::mem::take(&mut features.padding);
         self.in_order(node, &features)?;
         let input = self.shape(&features);
-        let window = self.window(node, input, padding, weight).ok_or_else(|| {
+        let window = self.window(node, padding, weight).ok_or_else(|| {
             Fault::at(
                 node,
                 "its kernel, stride, pads or dilation are not supported",
@@ -49,28 +49,22 @@ impl<'a> Importer<'a> {
         Ok(self.add_layer(&node.name, op, features.value, output, geometry.output()))
     }
 
-    fn window(&self, node: &Node, input: Shape, before: Padding, weight: &str) -> Option<Window> {
-        let kernel = pair(self.trace.shape(weight).get(2..)?, 1)?;
+    fn window(&self, node: &Node, before: Padding, weight: &str) -> Option<Window> {
+        let kernel = pair(self.trace.shape(weight).get(2..)?)?;
         let attribute = |name: &str| -> Option<[usize; 2]> {
             let list = node.ints(name).unwrap_or_default();
             let list: Result<Vec<usize>, _> = list.iter().map(|&n| n.try_into()).collect();
             let list = list.ok()?;
-            if list.is_empty() { Some([1, 1]) } else { pair(&list, 1) }
+            if list.is_empty() { Some([1, 1]) } else { pair(&list) }
         };
         let window = Window::new(kernel).stride(attribute("strides")?).dilation(attribute("dilations")?);
-        let own = match node.string("auto_pad") {
-            Some("SAME_UPPER") => same(&window, input, false)?,
-            Some("SAME_LOWER") => same(&window, input, true)?,
-            _ => {
-                let pads: Result<Vec<usize>, _> =
-                    node.ints("pads").unwrap_or_default().iter().map(|&n| n.try_into()).collect();
-                match pads.ok()?[..] {
-                    [] => Padding::default(),
-                    [left, right] => Padding { left, right, ..Padding::default() },
-                    [top, left, bottom, right] => Padding { top, left, bottom, right },
-                    _ => return None,
-                }
-            }
+        let pads: Result<Vec<usize>, _> =
+            node.ints("pads").unwrap_or_default().iter().map(|&n| n.try_into()).collect();
+        let own = match pads.ok()?[..] {
+            [] => Padding::default(),
+            [left, right] => Padding { left, right, ..Padding::default() },
+            [top, left, bottom, right] => Padding { top, left, bottom, right },
+            _ => return None,
         };
         Some(window.padding(Padding {
             top: before.top + own.top,
@@ -237,28 +231,12 @@ impl<'a> Importer<'a> {
 }
 
 /// Height and width, of a list that may state the width alone.
-fn pair(list: &[usize], missing: usize) -> Option<[usize; 2]> {
+fn pair(list: &[usize]) -> Option<[usize; 2]> {
     match *list {
-        [width] => Some([missing, width]),
+        [width] => Some([1, width]),
         [height, width] => Some([height, width]),
         _ => None,
     }
-}
-
-/// The padding by which the output has input / stride pixels, rounded up; the odd zero comes last or first.
-fn same(window: &Window, input: Shape, lower: bool) -> Option<Padding> {
-    let side = |axis: usize, size: usize| {
-        let stride = window.stride[axis];
-        let extent = (window.kernel[axis].checked_sub(1)?) * window.dilation[axis] + 1;
-        let reach = (size.checked_add(stride)?.checked_sub(1)?.checked_div(stride)?.checked_sub(1)?) * stride
-            + extent;
-        let total = reach.saturating_sub(size);
-        let (less, more) = (total / 2, total.div_ceil(2));
-        Some(if lower { [more, less] } else { [less, more] })
-    };
-    let [top, bottom] = side(0, input.height)?;
-    let [left, right] = side(1, input.width)?;
-    Some(Padding { top, left, bottom, right })
 }
 
 /// Reorders a kernel from `[output channel][input channel][taps]` to `[output channel][taps][input channel]`.
@@ -279,13 +257,5 @@ mod tests {
         // Two output channels, two input channels, three taps.
         let kernel: Vec<f32> = (0..12u8).map(f32::from).collect();
         assert_eq!(hwi(&kernel, 2, 3), [0., 3., 1., 4., 2., 5., 6., 9., 7., 10., 8., 11.]);
-    }
-
-    #[test]
-    fn same_padding() {
-        let window = Window::new([3, 4]).stride([2, 1]);
-        let padding = |lower| same(&window, Shape::new(8, 5, 1), lower).unwrap();
-        assert_eq!(padding(false), Padding { top: 0, left: 1, bottom: 1, right: 2 });
-        assert_eq!(padding(true), Padding { top: 1, left: 2, bottom: 0, right: 1 });
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::source::Node;
+use super::node::Node;
 
 /// Why an ONNX file cannot be imported: where, what and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

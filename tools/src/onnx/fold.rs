@@ -5,7 +5,7 @@ use condconv::{Padding, Window};
 use super::error::Fault;
 use super::import::Importer;
 use super::meaning::{Features, Meaning, sample_shape};
-use super::source::{Node, unsupported};
+use super::node::{Node, unsupported};
 use crate::graph::{Clamp, Kernels, Op};
 
 /// `scale * x + shift`, channel by channel.

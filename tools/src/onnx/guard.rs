@@ -4,7 +4,7 @@
 use rten::Value;
 use rten_tensor::prelude::*;
 
-use super::source::Node;
+use super::node::Node;
 use super::tensor::element_count;
 
 /// Larger kernels, steps and pads make no sense on a microcontroller.

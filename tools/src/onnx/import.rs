@@ -6,9 +6,10 @@ use condconv::{Padding, Shape};
 
 use super::engine::Engine;
 use super::error::Fault;
-use super::meaning::{Features, Gate, Meaning, Mixed, is_vector, sample_shape};
+use super::meaning::{Features, Gate, Meaning, sample_shape};
+use super::node::{Node, unsupported};
 use super::prune;
-use super::source::{Node, Source, unsupported};
+use super::source::Source;
 use super::trace::Trace;
 use crate::graph::{Layer, Network, Op, Routing, RoutingId, Value, ValueId};
 
@@ -112,52 +113,6 @@ impl<'a> Importer<'a> {
         match self.combine(index, node)? {
             Meaning::Routed(gate) => Ok(Meaning::Routed(gate)),
             _ => Ok(Meaning::Routed(output.into())),
-        }
-    }
-
-    /// The meaning of a node that is not looked into, from those of its inputs.
-    fn combine(&mut self, index: usize, node: &'a Node) -> Result<Meaning, Fault> {
-        let mut gate: Option<Gate> = None;
-        let mut tensor: Option<ValueId> = None;
-        let mut tensors: Vec<String> = Vec::new();
-        let mut first = index;
-        for name in node.given_inputs() {
-            let (other_gate, other_tensor) = match self.meanings.get(name) {
-                None => continue,
-                Some(Meaning::Unknown(fault)) => return Err(fault.clone()),
-                Some(Meaning::Routed(gate)) => (Some(gate), None),
-                Some(Meaning::Features(features)) => {
-                    if features.padding != Padding::default() || !is_vector(self.trace.shape(name)) {
-                        return Err(unsupported(node));
-                    }
-                    tensors.push(name.to_string());
-                    (None, Some(features.value))
-                }
-                Some(Meaning::Mixed(mixed)) => {
-                    tensors.extend(mixed.tensors.iter().cloned());
-                    first = first.min(mixed.node);
-                    (mixed.gate.as_ref(), Some(mixed.value))
-                }
-            };
-            if gate.is_some() && other_gate.is_some() && gate.as_ref() != other_gate {
-                return Err(Fault::at(
-                    node,
-                    "mixes the routing weights of two routings",
-                    "a CondConv layer must be routed by one sigmoid",
-                ));
-            }
-            if tensor.is_some() && other_tensor.is_some() && tensor != other_tensor {
-                return Err(unsupported(node));
-            }
-            gate = gate.or_else(|| other_gate.cloned());
-            tensor = tensor.or(other_tensor);
-        }
-        tensors.sort();
-        tensors.dedup();
-        match (tensor, gate) {
-            (Some(value), gate) => Ok(Meaning::Mixed(Mixed { node: first, value, tensors, gate })),
-            (None, Some(gate)) => Ok(Meaning::Routed(gate)),
-            (None, None) => Err(unsupported(node)),
         }
     }
 

@@ -5,7 +5,7 @@ use condconv::{Padding, Shape};
 use super::error::Fault;
 use super::import::Importer;
 use super::meaning::{Features, Meaning};
-use super::source::Node;
+use super::node::Node;
 use crate::graph::{Clamp, Kernels, Op};
 
 impl<'a> Importer<'a> {

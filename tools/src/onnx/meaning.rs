@@ -1,5 +1,6 @@
 //! What a value of the graph means for the network.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use condconv::{Padding, Shape};
@@ -49,10 +50,15 @@ impl Features {
 pub(super) struct Mixed {
     /// Index of the node where it begins, to name in errors.
     pub(super) node: usize,
-    pub(super) value: ValueId,
-    /// Names under which the tensor is read.
-    pub(super) tensors: Vec<String>,
+    pub(super) part: Part,
     pub(super) gate: Option<Gate>,
+}
+
+/// A tensor of the network and the names under which a part of the graph reads it.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    pub(super) value: ValueId,
+    pub(super) names: BTreeSet<String>,
 }
 
 /// The position in NHWC order of the element at a position in NCHW order.

@@ -8,6 +8,8 @@
 //! all shapes and constants; [`import`] walks over the nodes and gives each value a [`meaning`], adding layers as
 //! it goes.
 
+mod auto_pad;
+mod combine;
 mod conv;
 mod engine;
 mod error;
@@ -16,6 +18,7 @@ mod guard;
 mod import;
 mod linear;
 mod meaning;
+mod node;
 mod operators;
 mod probe;
 mod prune;
@@ -74,15 +77,25 @@ fn read(path: &Path) -> Result<Vec<u8>, Fault> {
 }
 
 fn parse(bytes: &[u8]) -> Result<Import, Fault> {
-    let source = Source::parse(bytes)?;
-    let load = |source: &Source| {
-        let engine = Engine::load(source.encode()?);
-        engine.map_err(|error| {
-            Fault::new(format!("cannot be evaluated: {error}"), "check it with onnx.checker")
-        })
-    };
-    let engine = load(&source)?;
+    let mut source = Source::parse(bytes)?;
+    let mut engine = evaluator(&source)?;
     let trace = Trace::run(&source, &engine)?;
+    if auto_pad::resolve(&mut source, &trace) {
+        engine = evaluator(&source)?;
+    }
     let network = Importer::new(&source, &trace, &engine).network()?;
     Ok(Import { network, input_dims: source.input_dims, input_name: source.input, engine: Arc::new(engine) })
+}
+
+fn evaluator(source: &Source) -> Result<Engine, Fault> {
+    let error = match Engine::load(source.encode()?) {
+        Ok(engine) => return Ok(engine),
+        Err(error) => error,
+    };
+    for node in &source.nodes {
+        if let Err(error) = Engine::load(source.encode_node(node)?) {
+            return Err(trace::not_evaluated(node, &error));
+        }
+    }
+    Err(Fault::new(format!("cannot be evaluated: {error}"), "check it with onnx.checker"))
 }

@@ -9,7 +9,7 @@ use super::engine::floats;
 use super::error::Fault;
 use super::import::Importer;
 use super::meaning::{Features, Meaning, Mixed, is_vector, nchw_to_nhwc};
-use super::source::{Node, unsupported};
+use super::node::{Node, unsupported};
 use super::trace::random_floats;
 use crate::graph::{Clamp, Kernels, Op};
 
@@ -56,7 +56,7 @@ impl Importer<'_> {
     pub(super) fn probe_linear(&mut self, name: &str, mixed: &Mixed) -> Result<Features, Fault> {
         let source = self.source;
         let node = &source.nodes[mixed.node];
-        let shape = self.values[mixed.value].shape;
+        let shape = self.values[mixed.part.value].shape;
         let routing = mixed.gate.as_deref().map(|gate| self.routing(node, gate)).transpose()?;
         let experts = mixed.gate.as_deref().map_or(0, |gate| self.trace.len(gate));
         let channels = self.trace.len(name);
@@ -115,7 +115,7 @@ impl Importer<'_> {
         };
         let kernels = Kernels { channels, experts: matrices, bias: fixed, expert_biases, routing };
         let op = Op::Linear { kernels, clamp: Clamp::NONE };
-        Ok(self.add_layer(&node.name, op, mixed.value, name, Shape::vector(channels)))
+        Ok(self.add_layer(&node.name, op, mixed.part.value, name, Shape::vector(channels)))
     }
 
     /// Evaluates values, given the numbers of others.
@@ -192,7 +192,7 @@ impl<'p> Probe<'p> {
             _ => vector.to_vec(),
         };
         let tensors: Vec<(&str, Vec<f32>)> =
-            self.mixed.tensors.iter().map(|name| (name.as_str(), ordered(name))).collect();
+            self.mixed.part.names.iter().map(|name| (name.as_str(), ordered(name))).collect();
         let given: Vec<(&str, &[f32])> =
             routed.iter().chain(&tensors).map(|(name, numbers)| (*name, numbers.as_slice())).collect();
         self.importer.evaluate(self.node, &given, &[self.name]).map(|mut values| values.swap_remove(0))

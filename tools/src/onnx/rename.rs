@@ -9,7 +9,7 @@ use super::engine::floats;
 use super::error::Fault;
 use super::import::Importer;
 use super::meaning::{Features, Meaning};
-use super::source::{Node, unsupported};
+use super::node::{Node, unsupported};
 
 impl<'a> Importer<'a> {
     /// The tensor under the node's output name, if the node passes on all of its elements.

@@ -2,7 +2,7 @@
 
 use super::error::Fault;
 use super::import::Importer;
-use super::source::{Node, unsupported};
+use super::node::{Node, unsupported};
 use crate::graph::{Clamp, Layer, Op, Routing, RoutingId, ValueId};
 
 /// More experts than any published network has; the library is tested up to here.

@@ -8,67 +8,12 @@ use rten_onnx::onnx::{
 };
 
 use super::error::Fault;
+use super::node::{Node, named, simplify, unsupported};
 use super::operators;
 use super::tensor::{self, MAX_ELEMENTS};
 use super::wire;
 
-/// More nodes than any network for a microcontroller has; bounds the recursion of the evaluator's planner.
-const MAX_NODES: usize = 5000;
-
 const EXPORT_AGAIN: &str = "export the network again";
-
-/// An operator of the graph.
-#[derive(Debug)]
-pub(super) struct Node {
-    /// Unique and not empty.
-    pub(super) name: String,
-    pub(super) operator: String,
-    /// Names of values; empty for optional inputs that are left out.
-    pub(super) inputs: Vec<String>,
-    pub(super) outputs: Vec<String>,
-    proto: NodeProto,
-}
-
-impl Node {
-    /// An integer attribute.
-    pub(super) fn int(&self, name: &str) -> Option<i64> {
-        self.attribute(name)?.i
-    }
-
-    /// An integer list attribute.
-    pub(super) fn ints(&self, name: &str) -> Option<&[i64]> {
-        self.attribute(name).map(|attribute| attribute.ints.as_slice())
-    }
-
-    /// A float attribute.
-    pub(super) fn float(&self, name: &str) -> Option<f32> {
-        self.attribute(name)?.f
-    }
-
-    /// A string attribute.
-    pub(super) fn string(&self, name: &str) -> Option<&str> {
-        self.attribute(name)?.s.as_deref()
-    }
-
-    fn attribute(&self, name: &str) -> Option<&rten_onnx::onnx::AttributeProto> {
-        self.proto.attribute.iter().find(|attribute| attribute.name.as_deref() == Some(name))
-    }
-
-    /// The name of an input that is given.
-    pub(super) fn input(&self, index: usize) -> Option<&str> {
-        self.inputs.get(index).map(String::as_str).filter(|name| !name.is_empty())
-    }
-
-    /// The names of the inputs that are given.
-    pub(super) fn given_inputs(&self) -> impl Iterator<Item = &str> {
-        self.inputs.iter().map(String::as_str).filter(|name| !name.is_empty())
-    }
-
-    /// The names of the outputs that are wanted.
-    pub(super) fn wanted_outputs(&self) -> impl Iterator<Item = &str> {
-        self.outputs.iter().map(String::as_str).filter(|name| !name.is_empty())
-    }
-}
 
 /// A checked graph.
 #[derive(Debug)]
@@ -103,7 +48,7 @@ impl Source {
 
         let (nodes, mut initializers) = constants_apart(graph.node, graph.initializer)?;
         let nodes = contributing(nodes, &output);
-        let nodes = named(nodes)?;
+        let mut nodes = named(nodes)?;
         for node in &nodes {
             if !operators::is_known(&node.operator, node.proto.domain.as_deref().unwrap_or_default()) {
                 return Err(unsupported(node));
@@ -119,6 +64,7 @@ impl Source {
 
         let (input_dims, symbolic_batch) = input_dims(&input)?;
         let input = input.name.unwrap_or_default();
+        nodes.iter_mut().for_each(|node| simplify(node, input_dims.len()));
         check_order(&nodes, &initializers, &input, &output)?;
         Ok(Self {
             nodes,
@@ -140,10 +86,19 @@ impl Source {
     /// The checked graph as an ONNX file, for the evaluator. Nodes get no names, since theirs may clash with those of
     /// values, which the evaluator keeps in the same table.
     pub(super) fn encode(&self) -> Result<Vec<u8>, Fault> {
+        self.encode_part(&self.nodes, self.initializers.clone())
+    }
+
+    /// One node alone, to find the one that the evaluator does not take.
+    pub(super) fn encode_node(&self, node: &Node) -> Result<Vec<u8>, Fault> {
+        self.encode_part(std::slice::from_ref(node), Vec::new())
+    }
+
+    fn encode_part(&self, nodes: &[Node], initializer: Vec<TensorProto>) -> Result<Vec<u8>, Fault> {
         let value = |name: &str| ValueInfoProto { name: Some(name.into()), r#type: None };
         let graph = GraphProto {
-            node: self.nodes.iter().map(|node| NodeProto { name: None, ..node.proto.clone() }).collect(),
-            initializer: self.initializers.clone(),
+            node: nodes.iter().map(|node| NodeProto { name: None, ..node.proto.clone() }).collect(),
+            initializer,
             input: vec![value(&self.input)],
             output: vec![value(&self.output)],
             value_info: Vec::new(),
@@ -156,11 +111,6 @@ impl Source {
         };
         model.write_buf().map_err(|error| Fault::new(format!("cannot be evaluated ({error})"), EXPORT_AGAIN))
     }
-}
-
-/// The fault of an operator that is not supported, or not where it stands.
-pub(super) fn unsupported(node: &Node) -> Fault {
-    Fault::at(node, "this operator is not supported here", operators::remedy(&node.operator))
 }
 
 /// The graph's inputs. Old files list the stored tensors among them.
@@ -218,36 +168,6 @@ fn contributing(nodes: Vec<NodeProto>, output: &str) -> Vec<NodeProto> {
         .collect();
     kept.reverse();
     kept
-}
-
-/// Gives every node a name of its own: its own one, or that of its first output.
-fn named(protos: Vec<NodeProto>) -> Result<Vec<Node>, Fault> {
-    if protos.len() > MAX_NODES {
-        return Err(Fault::new(
-            format!("the graph has {} nodes, more than {MAX_NODES}", protos.len()),
-            "a network for a microcontroller must be far smaller",
-        ));
-    }
-    let mut taken = HashSet::new();
-    let name = |proto: &NodeProto, taken: &mut HashSet<String>| {
-        let own = proto.name.iter().chain(&proto.output).find(|name| !name.is_empty());
-        let base = own.map_or("node", String::as_str);
-        let numbered = (2..).map(|number| format!("{base}_{number}"));
-        let name = std::iter::once(base.to_string()).chain(numbered).find(|name| !taken.contains(name));
-        let name = name.unwrap_or_default();
-        taken.insert(name.clone());
-        name
-    };
-    Ok(protos
-        .into_iter()
-        .map(|proto| Node {
-            name: name(&proto, &mut taken),
-            operator: proto.op_type.clone().unwrap_or_default(),
-            inputs: proto.input.clone(),
-            outputs: proto.output.clone(),
-            proto,
-        })
-        .collect())
 }
 
 fn check_tensors(nodes: &[Node], tensors: &[TensorProto]) -> Result<(), Fault> {

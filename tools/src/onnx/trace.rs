@@ -9,7 +9,8 @@ use rten_tensor::prelude::*;
 use super::engine::{Engine, floats};
 use super::error::Fault;
 use super::guard;
-use super::source::{Node, Source};
+use super::node::Node;
+use super::source::Source;
 
 /// The shapes of all values at batch 1, and the constants.
 #[derive(Debug)]
@@ -109,13 +110,15 @@ fn evaluate(
         }
     }
     let wanted: Vec<_> = node.wanted_outputs().collect();
-    engine.run(&given, &wanted).map_err(|error| {
-        Fault::at(
-            node,
-            format!("cannot be evaluated: {error}"),
-            "check the graph with onnx.checker, or export it again",
-        )
-    })
+    engine.run(&given, &wanted).map_err(|error| not_evaluated(node, &error))
+}
+
+/// The fault of a node that the evaluator does not take.
+pub(super) fn not_evaluated(node: &Node, error: &str) -> Fault {
+    // It was not told the names of nodes.
+    let error = error.replace("operator \"\" failed: ", "").replace("operator error: ", "");
+    let remedy = "check the graph with onnx.checker, or export it again";
+    Fault::at(node, format!("cannot be evaluated: {error}"), remedy)
 }
 
 /// A graph exported at another batch, its batch declared open afterwards, does not run at batch 1.

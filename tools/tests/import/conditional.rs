@@ -1,0 +1,197 @@
+//! CondConv layers, in forms beyond those of the fixtures.
+
+use condconv_tools::graph::{Kernels, Op};
+use condconv_tools::onnx::Import;
+
+use crate::build::Attribute::{Int, Ints};
+use crate::build::Build;
+
+fn kernels(import: &Import, layer: usize) -> &Kernels {
+    match &import.network.layers[layer].op {
+        Op::Conv { kernels, .. } | Op::Linear { kernels, .. } => kernels,
+        Op::GlobalAveragePool => panic!("a pool has no kernels"),
+    }
+}
+
+/// A map, routed by three sigmoids `r`, and three experts of 4x2x3x3 flattened.
+fn routed() -> Build {
+    Build::new(&[1, 2, 5, 6])
+        .weights("fc", &[2, 3])
+        .weights("fb", &[3])
+        .weights("experts", &[3, 72])
+        .ints("kernel", &[4, 2, 3, 3])
+        .node("GlobalAveragePool", "x", "pool")
+        .node("Flatten", "pool", "flat")
+        .node("Gemm", "flat fc fb", "logits")
+        .node("Sigmoid", "logits", "r")
+}
+
+#[test]
+fn mixed_bias_within_and_after_the_convolution() {
+    let biases = || {
+        routed().weights("bias", &[3, 4]).weights("static", &[4]).ints("vector", &[4]).ints("map", &[4, 1, 1])
+    };
+    let mixed = || {
+        biases()
+            .node("MatMul", "r experts", "m")
+            .node("Reshape", "m kernel", "w")
+            .node("MatMul", "r bias", "b1")
+    };
+    let within = mixed()
+        .node("Reshape", "b1 vector", "b2")
+        .node("Add", "b2 static", "b")
+        .node("Conv", "x w b", "y")
+        .import();
+    let after = mixed()
+        .node("Reshape", "b1 map", "b")
+        .node("Conv", "x w static", "c")
+        .node("Add", "b c", "a")
+        .node("Relu", "a", "y")
+        .import();
+    for import in [within, after] {
+        assert_eq!(import.network.layers.len(), 1);
+        assert_eq!(kernels(&import, 0).expert_biases.len(), 3);
+    }
+}
+
+#[test]
+fn batch_norm_leaves_its_shift_to_the_static_bias() {
+    let import = routed()
+        .weights("gamma", &[4])
+        .floats("beta", &[4], &[1.0, 2.0, 3.0, 4.0])
+        .floats("mean", &[4], &[0.0; 4])
+        .floats("var", &[4], &[1.0; 4])
+        .node("MatMul", "r experts", "m")
+        .node("Reshape", "m kernel", "w")
+        .node("Conv", "x w", "c")
+        .node("BatchNormalization", "c gamma beta mean var", "y")
+        .import();
+    let kernels = kernels(&import, 0);
+    assert_eq!(kernels.bias, [1.0, 2.0, 3.0, 4.0]);
+    assert!(kernels.expert_biases.is_empty());
+}
+
+/// A routing with a hidden layer, made of convolutions on the pooled pixel.
+#[test]
+fn deep_routing() {
+    let import = Build::new(&[1, 2, 5, 6])
+        .weights("h", &[5, 2, 1, 1])
+        .weights("fc", &[3, 5, 1, 1])
+        .weights("experts", &[3, 72])
+        .ints("kernel", &[4, 2, 3, 3])
+        .ints("row", &[1, 3])
+        .node("GlobalAveragePool", "x", "pool")
+        .node("Conv", "pool h", "hidden")
+        .node("Relu", "hidden", "active")
+        .node("Conv", "active fc", "logits")
+        .node("Sigmoid", "logits", "gate")
+        .node("Reshape", "gate row", "r")
+        .node("MatMul", "r experts", "m")
+        .node("Reshape", "m kernel", "w")
+        .node("Conv", "x w", "y")
+        .import();
+    let names: Vec<_> = import.network.layers.iter().map(|layer| layer.name.as_str()).collect();
+    assert_eq!(names, ["pool", "hidden", "y"]);
+}
+
+/// Routing weights from a flattened map: nothing is pooled, so the logits are a layer.
+#[test]
+fn routing_without_pool() {
+    let import = Build::new(&[1, 2, 3, 2])
+        .weights("fc", &[12, 3])
+        .weights("experts", &[3, 8])
+        .ints("kernel", &[4, 2, 1, 1])
+        .node("Flatten", "x", "flat")
+        .node("MatMul", "flat fc", "logits")
+        .node("Sigmoid", "logits", "r")
+        .node("MatMul", "r experts", "m")
+        .node("Reshape", "m kernel", "w")
+        .node("Conv", "x w", "y")
+        .import();
+    assert_eq!(import.network.layers.len(), 2);
+}
+
+#[test]
+fn absorbed_routing_leaves_no_layers() {
+    let import = routed()
+        .node("MatMul", "r experts", "m")
+        .node("Reshape", "m kernel", "w")
+        .node("Conv", "x w", "y")
+        .import();
+    assert_eq!(import.network.layers.len(), 1);
+    assert_eq!(import.network.routings[0].input, import.network.input);
+    assert_eq!((import.network.routings[0].matrix.len(), import.network.routings[0].matrix[0].len()), (3, 2));
+}
+
+/// Two routings over the same map.
+#[test]
+fn two_routings() {
+    let import = routed()
+        .weights("fc2", &[2, 2])
+        .weights("experts2", &[2, 16])
+        .ints("kernel2", &[4, 4, 1, 1])
+        .node("MatMul", "flat fc2", "logits2")
+        .node("Sigmoid", "logits2", "r2")
+        .node("MatMul", "r2 experts2", "m2")
+        .node("Reshape", "m2 kernel2", "w2")
+        .node("MatMul", "r experts", "m")
+        .node("Reshape", "m kernel", "w")
+        .node("Conv", "x w", "c")
+        .node("Conv", "c w2", "y")
+        .import();
+    assert_eq!(import.network.routings.len(), 2);
+}
+
+/// A vector of twelve, routed by four sigmoids `r`.
+fn routed_vector() -> Build {
+    Build::new(&[1, 2, 2, 3])
+        .weights("fc", &[2, 4])
+        .ints("spatial", &[2, 3])
+        .ints("one", &[1])
+        .node_with("ReduceMean", "x spatial", "pool", &[("keepdims", Int(0))])
+        .node("MatMul", "pool fc", "logits")
+        .node("Sigmoid", "logits", "r")
+        .node_with("Transpose", "x", "t", &[("perm", Ints(&[0, 2, 3, 1]))])
+        .node("Flatten", "t", "flat")
+}
+
+/// The outputs of all experts, mixed: the form in which a fully connected CondConv runs.
+#[test]
+fn fully_connected_by_outputs() {
+    let import = routed_vector()
+        .weights("experts", &[12, 20])
+        .weights("bias", &[20])
+        .ints("table", &[1, 4, 5])
+        .ints("column", &[1, 4, 1])
+        .node("Gemm", "flat experts bias", "all")
+        .node("Reshape", "all table", "each")
+        .node("Reshape", "r column", "weights")
+        .node("Mul", "each weights", "weighted")
+        .node_with("ReduceSum", "weighted one", "y", &[("keepdims", Int(0))])
+        .import();
+    assert_eq!(import.network.layers.len(), 1);
+    assert_eq!((kernels(&import, 0).experts.len(), kernels(&import, 0).expert_biases.len()), (4, 4));
+}
+
+/// One fully connected layer an expert, as in a list of modules.
+#[test]
+fn fully_connected_by_a_list_of_experts() {
+    let mut build = routed_vector().ints("two", &[2]).ints("four", &[4]);
+    for expert in 0..4 {
+        build = build
+            .weights(&format!("w{expert}"), &[12, 5])
+            .weights(&format!("b{expert}"), &[5])
+            .ints(&format!("i{expert}"), &[expert])
+            .node("Gemm", &format!("flat w{expert} b{expert}"), &format!("y{expert}"))
+            .node_with("Gather", &format!("r i{expert}"), &format!("r{expert}"), &[("axis", Int(1))])
+            .node("Mul", &format!("y{expert} r{expert}"), &format!("m{expert}"));
+    }
+    let import = build
+        .node("Add", "m0 m1", "s1")
+        .node("Add", "s1 m2", "s2")
+        .node("Add", "m3 s2", "s")
+        .node("Relu", "s", "y");
+    let import = import.import();
+    assert_eq!(import.network.layers.len(), 1);
+    assert_eq!(kernels(&import, 0).experts.len(), 4);
+}

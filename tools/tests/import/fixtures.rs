@@ -1,0 +1,97 @@
+//! The fixtures and the networks that are shipped.
+
+use std::path::{Path, PathBuf};
+
+use condconv_tools::npy::Samples;
+use condconv_tools::onnx::load;
+
+use crate::check::{assert_close, compare, experts};
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+/// What `index.json` says of a file.
+#[derive(serde::Deserialize)]
+pub(crate) struct Fixture {
+    pub(crate) file: String,
+    pub(crate) good: bool,
+    #[serde(default)]
+    experts: Vec<usize>,
+}
+
+impl Fixture {
+    /// The integer layers know routing by sigmoid only.
+    fn is_supported(&self) -> bool {
+        self.good && !self.file.starts_with("softmax")
+    }
+}
+
+/// All fixtures, with their paths.
+pub(crate) fn all() -> Vec<(PathBuf, Fixture)> {
+    let folder = repository("tests/fixtures/onnx");
+    let index = std::fs::read(folder.join("index.json")).expect("the fixtures are there");
+    let fixtures: Vec<Fixture> = serde_json::from_slice(&index).expect("the index is JSON");
+    fixtures.into_iter().map(|fixture| (folder.join(&fixture.file), fixture)).collect()
+}
+
+#[test]
+fn networks_compute_what_their_files_state() {
+    for (path, fixture) in all().into_iter().filter(|(_, fixture)| fixture.is_supported()) {
+        let import = load(&path).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(experts(&import.network), fixture.experts, "{}", fixture.file);
+        let samples = |kind: &str, dims: &[usize]| Samples::read(&path.with_extension(kind), dims).unwrap();
+        let output = compare(&import, &samples("input.npy", &import.input_dims).data);
+        let expected = samples("output.npy", &[1, output.len()]).data;
+        let output: Vec<f64> = output.into_iter().map(f64::from).collect();
+        assert_close(&fixture.file, &output, &expected);
+    }
+}
+
+#[test]
+fn shipped_networks_are_imported() {
+    for data in ["digits", "watch", "watch_acc"] {
+        for kind in ["", "_static", "_wide"] {
+            let import = load(&repository(&format!("models/{data}{kind}.onnx")))
+                .unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(experts(&import.network).iter().any(|&n| n > 1), kind.is_empty(), "{data}{kind}");
+            let samples = repository(&format!("models/{data}.calibrate.npy"));
+            let samples = Samples::read(&samples, &import.input_dims).unwrap();
+            compare(&import, samples.iter().next().unwrap());
+        }
+    }
+}
+
+/// Each bad file gives one error, which names the file, the node if it is one node's fault, and what is wrong.
+#[test]
+fn bad_files_are_refused() {
+    let expected = [
+        ("transposed", Some("/3/ConvTranspose"), "not supported"),
+        ("rectified_kernel", Some("/3/Conv"), "not a linear function"),
+        ("squared_routing", Some("/3/Conv"), "not a linear function"),
+        ("batch2_timm", None, "batch of 2"),
+        ("batch2_nibuiro", None, "batch of 2"),
+        ("batch2_static", None, "batch of 2"),
+        ("lstm", Some("lstm"), "not supported"),
+        ("nan_static", Some("/0/Conv"), "NaN"),
+        ("nan_expert", Some("/3/Flatten"), "NaN"),
+        ("infinite_expert", Some("/3/Flatten"), "infinite"),
+        ("external_data", Some("/3/Flatten"), "separate file"),
+        ("truncated", None, "truncated"),
+        ("garbage", None, "not an ONNX model"),
+        ("empty", None, "empty"),
+        ("text", None, "not an ONNX model"),
+        ("softmax_legacy", Some("/3/Softmax"), "softmax"),
+        ("softmax_dynamo", Some("node_softmax"), "softmax"),
+    ];
+    let bad: Vec<_> = all().into_iter().filter(|(_, fixture)| !fixture.is_supported()).collect();
+    for (path, fixture) in &bad {
+        let error = load(path).expect_err(&fixture.file);
+        let name = fixture.file.trim_end_matches(".onnx");
+        let (_, node, reason) = expected.iter().find(|(file, ..)| *file == name).expect(name);
+        assert_eq!(error.node(), *node, "{error}");
+        assert!(error.reason().contains(reason), "{error}");
+        assert!(error.to_string().contains(&fixture.file) && !error.remedy().is_empty(), "{error}");
+    }
+    assert!(load(Path::new("no/such.onnx")).is_err_and(|error| error.reason().contains("cannot be read")));
+}

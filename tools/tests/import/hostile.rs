@@ -1,0 +1,115 @@
+//! No file, however damaged, may panic or take the importer's memory.
+
+use rten_onnx::onnx::{DataType, ModelProto};
+
+use crate::build::load_bytes;
+use crate::fixtures;
+
+/// Mutations tried on each fixture.
+const TRIES: usize = 40;
+
+/// xorshift
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % end.max(1) as u64).unwrap()
+    }
+
+    fn number(&mut self) -> i64 {
+        const ODD: [i64; 12] = [0, 1, -1, 2, 3, 7, 100, 4096, i64::MAX, i64::MIN, i32::MAX as i64, -3];
+        ODD[self.below(ODD.len())]
+    }
+}
+
+#[test]
+fn damaged_bytes() {
+    let mut random = Random(1);
+    for (path, _) in fixtures::all() {
+        let whole = std::fs::read(&path).unwrap();
+        for _ in 0..TRIES {
+            let mut bytes = whole.clone();
+            for _ in 0..1 + random.below(4) {
+                let at = random.below(bytes.len());
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte = [0xff, 0, *byte ^ 1 << random.below(8)][random.below(3)];
+                }
+            }
+            if random.below(4) == 0 {
+                bytes.truncate(random.below(whole.len()));
+            }
+            let _ = load_bytes(&bytes);
+        }
+    }
+}
+
+#[test]
+fn damaged_graphs() {
+    let mut random = Random(2);
+    for (path, fixture) in fixtures::all() {
+        let bytes = std::fs::read(&path).unwrap();
+        if !fixture.good {
+            continue;
+        }
+        for _ in 0..TRIES {
+            let mut model = ModelProto::parse_buf(&bytes).unwrap();
+            damage(&mut model, &mut random);
+            damage(&mut model, &mut random);
+            let _ = load_bytes(&model.write_buf().unwrap());
+        }
+    }
+}
+
+fn damage(model: &mut ModelProto, random: &mut Random) {
+    let graph = model.graph.as_mut().unwrap();
+    let names: Vec<String> =
+        graph.node.iter().flat_map(|node| node.input.iter().chain(&node.output).cloned()).collect();
+    let operators: Vec<_> = graph.node.iter().map(|node| node.op_type.clone()).collect();
+    let (at, number) = (random.below(graph.node.len()), random.number());
+    let node = &mut graph.node[at];
+    match random.below(5) {
+        0 => node.op_type = operators[random.below(operators.len())].clone(),
+        1 => {
+            let input = random.below(node.input.len());
+            if let Some(input) = node.input.get_mut(input) {
+                *input = names[random.below(names.len())].clone();
+            }
+        }
+        2 => {
+            let which = random.below(node.attribute.len());
+            if let Some(attribute) = node.attribute.get_mut(which) {
+                let index = random.below(attribute.ints.len());
+                match attribute.ints.get_mut(index) {
+                    Some(int) => *int = number,
+                    None => attribute.i = Some(number),
+                }
+            }
+        }
+        3 => {
+            let which = random.below(graph.initializer.len());
+            let tensor = &mut graph.initializer[which];
+            let axis = random.below(tensor.dims.len());
+            match tensor.dims.get_mut(axis) {
+                Some(dim) => *dim = number,
+                None => tensor.dims.push(number),
+            }
+        }
+        _ => {
+            // Axes, shapes and so on.
+            let attributes = node.attribute.iter().filter_map(|attribute| attribute.t.as_ref());
+            let integers = |of: Option<DataType>| of == Some(DataType::INT64);
+            for tensor in
+                graph.initializer.iter().chain(attributes).filter(|tensor| integers(tensor.data_type))
+            {
+                if let Some(raw) = &tensor.raw_data {
+                    for chunk in raw.borrow_mut().chunks_exact_mut(8).take(1) {
+                        chunk.copy_from_slice(&number.to_le_bytes());
+                    }
+                }
+            }
+        }
+    }
+}

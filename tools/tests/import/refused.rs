@@ -1,0 +1,155 @@
+//! What is refused, and what the error says.
+
+use rten_onnx::onnx::Dimension;
+
+use crate::build::Attribute::{Int, Ints};
+use crate::build::Build;
+
+/// Asserts that a graph is refused at the node that yields the value given, for the reason and with the remedy given.
+fn assert_refused(build: Build, node: Option<&str>, reason: &str, remedy: &str) {
+    let error = build.refused();
+    assert_eq!(error.node(), node, "{error}");
+    assert!(error.reason().contains(reason), "{error}");
+    assert!(error.remedy().contains(remedy), "{error}");
+    let text = error.to_string();
+    assert!(text.contains(error.file().to_str().unwrap()) && text.lines().count() == 1, "{text}");
+}
+
+fn conv() -> Build {
+    Build::new(&[1, 2, 4, 4]).weights("w", &[2, 2, 1, 1]).node("Conv", "x w", "c")
+}
+
+#[test]
+fn activations_that_are_not_supported() {
+    assert_refused(conv().node("HardSwish", "c", "y"), Some("y"), "not supported", "ReLU");
+    assert_refused(conv().node("Sigmoid", "c", "y"), Some("y"), "not supported", "logits");
+    let silu = conv().node("Sigmoid", "c", "s").node("Mul", "c s", "y");
+    assert_refused(silu, Some("s"), "not supported", "SiLU");
+    let excitation =
+        conv().node("GlobalAveragePool", "c", "p").node("Sigmoid", "p", "s").node("Mul", "c s", "y");
+    assert_refused(excitation, Some("y"), "not supported", "squeeze-and-excitation");
+    let softmax =
+        conv().node("GlobalAveragePool", "c", "p").node("Flatten", "p", "f").node("Softmax", "f", "y");
+    assert_refused(softmax, Some("y"), "not supported", "logits");
+}
+
+#[test]
+fn skip_connections() {
+    assert_refused(conv().node("Add", "c x", "y"), Some("y"), "not supported", "skip");
+    assert_refused(
+        conv().node_with("Concat", "c x", "y", &[("axis", Int(1))]),
+        Some("y"),
+        "not supported",
+        "one chain",
+    );
+}
+
+#[test]
+fn maps_that_are_reordered() {
+    let transposed =
+        conv().node_with("Transpose", "c", "t", &[("perm", Ints(&[0, 1, 3, 2]))]).node("Conv", "t w", "y");
+    assert_refused(transposed, Some("y"), "reordered", "NxCxHxW");
+    let reshaped =
+        conv().ints("shape", &[1, 2, 2, 8]).node("Reshape", "c shape", "t").node("Conv", "t w", "y");
+    assert_refused(reshaped, Some("y"), "[1, 2, 2, 8]", "no Reshape");
+}
+
+#[test]
+fn pools_that_are_not_global() {
+    let max = conv().node_with("MaxPool", "c", "y", &[("kernel_shape", Ints(&[2, 2]))]);
+    assert_refused(max, Some("y"), "not supported", "strided convolution");
+    let part = conv().node_with(
+        "AveragePool",
+        "c",
+        "y",
+        &[("kernel_shape", Ints(&[2, 2])), ("strides", Ints(&[2, 2]))],
+    );
+    assert_refused(part, Some("y"), "not supported", "global average pool");
+    let channels = conv().ints("axes", &[1]).node("ReduceMean", "c axes", "y");
+    assert_refused(channels, Some("y"), "not supported", "global average pool");
+}
+
+#[test]
+fn inputs_and_outputs() {
+    let mut two = conv().node("Relu", "c", "y");
+    two.graph.output.extend(two.graph.output.clone());
+    assert_refused(two, None, "2 outputs", "one output");
+    let mut none = conv().node("Relu", "c", "y");
+    none.graph.input.clear();
+    assert_refused(none, None, "no input", "export");
+    let mut symbolic = conv().node("Relu", "c", "y");
+    let tensor = symbolic.graph.input[0].r#type.as_mut().and_then(|of| of.tensor_type.as_mut()).unwrap();
+    tensor.shape.as_mut().unwrap().dim[2] = Dimension { dim_value: None, dim_param: Some("height".into()) };
+    assert_refused(symbolic, None, "`height`", "fixed height");
+    let mut shapeless = conv().node("Relu", "c", "y");
+    shapeless.graph.input[0].r#type.as_mut().and_then(|of| of.tensor_type.as_mut()).unwrap().shape = None;
+    assert_refused(shapeless, None, "no shape", "1xCxHxW");
+    assert_refused(
+        Build::new(&[2, 6]).weights("w", &[6, 2]).node("MatMul", "x w", "y"),
+        None,
+        "batch of 2",
+        "batch of 1",
+    );
+    assert_refused(Build::new(&[1, 6]).node("Identity", "x", "y"), None, "renames", "layer");
+}
+
+#[test]
+fn kernels_that_are_no_mixture() {
+    let routed = || {
+        Build::new(&[1, 2, 4, 4])
+            .weights("fc", &[2, 3])
+            .weights("experts", &[3, 4])
+            .weights("w", &[2, 2, 1, 1])
+            .ints("kernel", &[2, 2, 1, 1])
+            .node("GlobalAveragePool", "x", "pool")
+            .node("Flatten", "pool", "flat")
+            .node("MatMul", "flat fc", "logits")
+    };
+    let mixed = |build: Build| build.node("MatMul", "r experts", "m").node("Reshape", "m kernel", "mixed");
+    let constant =
+        mixed(routed().node("Sigmoid", "logits", "r")).node("Add", "mixed w", "k").node("Conv", "x k", "y");
+    assert_refused(constant, Some("y"), "not zero", "mix experts");
+    let normalised = routed()
+        .ints("axis", &[1])
+        .node("Sigmoid", "logits", "s")
+        .node("ReduceSum", "s axis", "sum")
+        .node("Div", "s sum", "r");
+    assert_refused(
+        mixed(normalised).node("Conv", "x mixed", "y"),
+        Some("y"),
+        "not a linear function",
+        "weighted sum",
+    );
+    let rectified = mixed(routed().node("Relu", "logits", "r")).node("Conv", "x mixed", "y");
+    assert_refused(rectified, Some("y"), "not through routing weights", "one sigmoid");
+    let softmax = mixed(routed().node("Softmax", "logits", "r")).node("Conv", "x mixed", "y");
+    assert_refused(softmax, Some("r"), "softmax", "sigmoid");
+    let many = Build::new(&[1, 2, 4, 4])
+        .weights("fc", &[2, 33])
+        .weights("experts", &[33, 4])
+        .ints("kernel", &[2, 2, 1, 1])
+        .node("GlobalAveragePool", "x", "pool")
+        .node("Flatten", "pool", "flat")
+        .node("MatMul", "flat fc", "logits")
+        .node("Sigmoid", "logits", "r");
+    assert_refused(mixed(many).node("Conv", "x mixed", "y"), Some("r"), "33", "32");
+}
+
+#[test]
+fn broken_graphs() {
+    assert_refused(conv().node("Relu", "nothing", "y"), Some("y"), "`nothing`", "export");
+    assert_refused(
+        conv().node("Relu", "c", "c").node("Relu", "c", "y"),
+        Some("c_2"),
+        "defined twice",
+        "export",
+    );
+    assert_refused(conv(), None, "nothing computes", "export");
+    let mismatch = Build::new(&[1, 2, 4, 4]).weights("w", &[2, 3, 1, 1]).node("Conv", "x w", "y");
+    assert_refused(mismatch, Some("y"), "cannot be evaluated", "onnx.checker");
+    let huge = conv().ints("shape", &[1, 2, 1 << 20, 1 << 20]).node("Expand", "c shape", "y");
+    assert_refused(huge, Some("y"), "256 MiB", "shapes");
+    let pads = [("pads", Ints(&[0, 0, i64::MAX, 1])), ("kernel_shape", Ints(&[1, 1]))];
+    let padded = Build::new(&[1, 2, 4, 4]).weights("w", &[2, 2, 1, 1]).node_with("Conv", "x w", "y", &pads);
+    assert_refused(padded, Some("y"), "256 MiB", "pads");
+}
