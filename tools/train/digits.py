@@ -24,6 +24,7 @@ ARCHITECTURE = Architecture(
         Block(16),
         Block(24, stride=(2, 2), experts=8),
         Block(32, experts=8),
+        Block(32, experts=8),
     ),
     head_experts=8,
 )
@@ -44,7 +45,7 @@ def task() -> Task:
         test=Samples(images[test], digits[test]),
         labels=tuple("0123456789"),
         architecture=ARCHITECTURE,
-        recipe=Recipe(epochs=60),
+        recipe=Recipe(epochs=30, weight_decay=0.1),
         augment=augment,
         input_scale=1 / 255,
         exporter="dynamo",

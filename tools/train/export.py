@@ -1,5 +1,6 @@
 """Writes what the converter reads: networks as ONNX, samples as .npy."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +18,19 @@ TOLERANCE = 1e-4
 def write_network(network: nn.Module, task: Task, path: Path):
     """One self-contained file at batch 1, checked against PyTorch."""
     example = task.test.inputs[:1].float()
-    torch.onnx.export(
-        network,
-        (example,),
-        path,
-        input_names=["input"],
-        output_names=["logits"],
-        dynamo=task.exporter == "dynamo",
-        external_data=False,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        # The tracing exporter is deprecated, and warns that it takes the batch of 1 for granted: as intended.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            (example,),
+            path,
+            input_names=["input"],
+            output_names=["logits"],
+            dynamo=task.exporter == "dynamo",
+            external_data=False,
+            verbose=False,
+        )
     strip_metadata(path)
     session = onnxruntime.InferenceSession(path)
     for x in task.test.inputs[:20].float().split(1):

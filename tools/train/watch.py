@@ -67,7 +67,7 @@ def task(name: str, channels: int) -> Task:
         test=thinned(test, TEST_WINDOWS),
         labels=LABELS,
         architecture=architecture(channels),
-        recipe=Recipe(epochs=40),
+        recipe=Recipe(epochs=15, weight_decay=0.05),
         augment=augment,
         input_scale=1.0,
         exporter="legacy",
@@ -100,13 +100,13 @@ def augment(inputs: torch.Tensor) -> torch.Tensor:
     grid = torch.cat((position, torch.zeros_like(position)), 3)
     inputs = F.grid_sample(inputs, grid, padding_mode="reflection", align_corners=True)
     turned = small_rotations(n) @ inputs.view(n, channels // 3, 3, time)
-    noise = 0.02 * torch.randn(n, channels, 1, time)
-    return turned.view_as(inputs) * (1 + 0.1 * torch.randn(n, 1, 1, 1)) + noise
+    noise = 0.1 * torch.randn(n, channels, 1, time)
+    return turned.view_as(inputs) * (1 + 0.25 * torch.randn(n, 1, 1, 1)) + noise
 
 
 def small_rotations(n: int) -> torch.Tensor:
-    """Rotations (N, 1, 3, 3) about random axes, about 10 degrees."""
-    x, y, z = math.radians(10) * torch.randn(3, n)
+    """Rotations (N, 1, 3, 3) about random axes, about 20 degrees."""
+    x, y, z = math.radians(20) * torch.randn(3, n)
     o = torch.zeros(n)
     generator = torch.stack((o, -z, y, z, o, -x, -y, x, o), 1).view(n, 1, 3, 3)
     return torch.linalg.matrix_exp(generator)
