@@ -70,6 +70,12 @@ pub struct Padding {
 }
 
 impl Padding {
+    /// A padding from its four sides.
+    #[must_use]
+    pub const fn new(top: usize, left: usize, bottom: usize, right: usize) -> Self {
+        Self { top, left, bottom, right }
+    }
+
     /// The same padding above and below, and left and right.
     #[must_use]
     pub const fn symmetric(vertical: usize, horizontal: usize) -> Self {

@@ -12,6 +12,9 @@ use crate::quantized::{ElementType, Kernels, Layer, Op, Requantize, Routing};
 /// Widest line of a table.
 const LINE: usize = 100;
 
+/// Longest table that rustfmt leaves on one line.
+const SHORT_TABLE: usize = 56;
+
 /// What a module says about itself beside its plan.
 #[derive(Debug, Clone, Copy)]
 pub struct Naming<'a> {
@@ -162,8 +165,10 @@ impl Writer<'_> {
         )?;
         writeln!(out, "const _: () = assert!(size_of::<Network>() == RAM_BYTES);\n")?;
         if !self.plan.weights.is_empty() {
-            writeln!(out, "static WEIGHTS: Aligned<{}> =", self.plan.weights.len())?;
-            writeln!(out, "    Aligned(*include_bytes!(\"{}.bin\"));\n", self.naming.module)?;
+            let head = format!("static WEIGHTS: Aligned<{}> =", self.plan.weights.len());
+            let value = format!("Aligned(*include_bytes!(\"{}.bin\"));", self.naming.module);
+            assignment(out, "", &head, &value)?;
+            writeln!(out)?;
         }
         Ok(())
     }
@@ -276,8 +281,8 @@ pub fn argmax(output: &[i16; OUTPUT_LEN]) -> usize {
         if self.shares_arena(layer) {
             let arena = self.arena(layer.input);
             let (read, write) = (&self.plan.places[layer.input], &self.plan.places[layer.output]);
-            writeln!(out, "        let (input, output) =")?;
-            writeln!(out, "            read_write(&mut self.{arena}, {}, {});", range(read), range(write))?;
+            let value = format!("read_write(&mut self.{arena}, {}, {});", range(read), range(write));
+            assignment(out, "        ", "let (input, output) =", &value)?;
             writeln!(out, "        {name}.infer(input{arguments}, output);")?;
         } else {
             let (input, output) = (self.place(layer.input), self.place(layer.output));
@@ -435,27 +440,27 @@ fn range(range: &Range<usize>) -> String {
     format!("{}..{}", range.start, range.end)
 }
 
+/// A window at the indentation of a geometry's arguments; long chains of calls broken as rustfmt breaks them.
 fn window(window: &Window) -> String {
+    const CHAIN: usize = 60;
     let Window { kernel, stride, padding, dilation } = *window;
-    let mut text = format!("Window::new({kernel:?})");
-    let mut push = |call: String| text.push_str(&call);
+    let mut calls = vec![format!("Window::new({kernel:?})")];
     if stride != [1, 1] {
-        push(format!(".stride({stride:?})"));
+        calls.push(format!(".stride({stride:?})"));
     }
     if padding != Padding::default() {
         let Padding { top, left, bottom, right } = padding;
-        if padding == Padding::symmetric(top, left) {
-            push(format!(".padding(Padding::symmetric({top}, {left}))"));
+        calls.push(if padding == Padding::symmetric(top, left) {
+            format!(".padding(Padding::symmetric({top}, {left}))")
         } else {
-            push(format!(
-                ".padding(Padding {{ top: {top}, left: {left}, bottom: {bottom}, right: {right} }})"
-            ));
-        }
+            format!(".padding(Padding::new({top}, {left}, {bottom}, {right}))")
+        });
     }
     if dilation != [1, 1] {
-        push(format!(".dilation({dilation:?})"));
+        calls.push(format!(".dilation({dilation:?})"));
     }
-    text
+    let line = calls.concat();
+    if line.len() <= CHAIN { line } else { calls.join("\n                ") }
 }
 
 fn details(op: &Op) -> String {
@@ -473,6 +478,15 @@ fn details(op: &Op) -> String {
     text
 }
 
+/// `HEAD VALUE` on one line, or on two where one is too long.
+fn assignment(out: &mut String, indent: &str, head: &str, value: &str) -> fmt::Result {
+    if indent.len() + head.len() + 1 + value.len() <= LINE {
+        writeln!(out, "{indent}{head} {value}")
+    } else {
+        writeln!(out, "{indent}{head}\n{indent}    {value}")
+    }
+}
+
 fn sums_table(out: &mut String, sums: &[WeightSums]) -> fmt::Result {
     let pairs: Vec<String> = sums.iter().map(|s| format!("[{}, {}]", s.positive, s.negative)).collect();
     writeln!(out, "    #[rustfmt::skip]")?;
@@ -485,7 +499,7 @@ fn sums_table(out: &mut String, sums: &[WeightSums]) -> fmt::Result {
 fn table<T: Display>(out: &mut String, indent: &str, name: &str, ty: &str, values: &[T]) -> fmt::Result {
     let head = format!("{indent}{name}: [{ty}; {}] = [", values.len());
     let one_line = values.iter().map(T::to_string).collect::<Vec<_>>().join(", ");
-    if head.len() + one_line.len() + 2 <= LINE {
+    if one_line.len() <= SHORT_TABLE && head.len() + one_line.len() + 2 <= LINE {
         return writeln!(out, "{head}{one_line}];");
     }
     writeln!(out, "{indent}#[rustfmt::skip]")?;

@@ -1,0 +1,364 @@
+//! The program as scripts call it: the contract of its arguments, files, JSON and errors.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+fn shared(name: &str) -> String {
+    format!("{ROOT}/{name}")
+}
+
+fn condconv(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_condconv")).args(arguments).output().unwrap()
+}
+
+fn stdout_of_success(arguments: &[&str]) -> String {
+    let output = condconv(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json_of_success(arguments: &[&str]) -> Value {
+    serde_json::from_str(&stdout_of_success(arguments)).unwrap()
+}
+
+/// Runs a command that must fail, and checks that its message is one line with all of `parts` and that nothing
+/// was written to `folder`.
+fn fails_with(arguments: &[&str], parts: &[&str], folder: &Path) {
+    let before = entries(folder);
+    let output = condconv(arguments);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{arguments:?}");
+    assert!(!message.contains("panicked"), "{message}");
+    assert_eq!(message.trim_end().lines().count(), 1, "{message}");
+    for part in parts {
+        assert!(message.contains(part), "'{part}' is missing: {message}");
+    }
+    assert_eq!(entries(folder), before, "left behind");
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let mut entries: Vec<PathBuf> =
+        fs::read_dir(folder).map(|dir| dir.map(|entry| entry.unwrap().path()).collect()).unwrap_or_default();
+    entries.sort();
+    entries
+}
+
+/// A `.npy` file with little-endian elements.
+fn npy(path: &Path, descr: &str, shape: &[usize], data: &[u8]) {
+    let dims: String = shape.iter().map(|d| format!("{d}, ")).collect();
+    let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({dims}), }}");
+    while (10 + header.len() + 1) % 64 != 0 {
+        header.push(' ');
+    }
+    header.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(data);
+    fs::write(path, bytes).unwrap();
+}
+
+fn floats(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+struct Digits {
+    model: String,
+    calibrate: String,
+    test: String,
+    labels: String,
+}
+
+fn digits() -> Digits {
+    Digits {
+        model: shared("models/digits.onnx"),
+        calibrate: shared("models/digits.calibrate.npy"),
+        test: shared("models/digits.test.npy"),
+        labels: shared("models/digits.labels.npy"),
+    }
+}
+
+#[test]
+fn convert_writes_two_files_and_no_more_and_always_the_same_bytes() {
+    let Digits { model, calibrate, .. } = digits();
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let out = first.path().join("new/folder");
+    let out = out.to_str().unwrap();
+    stdout_of_success(&["convert", &model, "--calibrate", &calibrate, "--out", out, "--name", "net"]);
+    let names: Vec<PathBuf> = entries(Path::new(out));
+    assert_eq!(names, [Path::new(out).join("net.bin"), Path::new(out).join("net.rs")]);
+
+    // On one processor, by way of the affinity that the program inherits.
+    let output = Command::new("taskset")
+        .args(["-c", "0", env!("CARGO_BIN_EXE_condconv"), "convert", &model, "--calibrate", &calibrate])
+        .args(["--name", "net", "--out"])
+        .arg(second.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for name in ["net.rs", "net.bin"] {
+        let files = [Path::new(out).join(name), second.path().join(name)].map(|path| fs::read(path).unwrap());
+        assert!(files[0] == files[1], "{name}");
+    }
+}
+
+#[test]
+fn module_is_named_after_the_model_unless_it_is_given_a_name() {
+    let Digits { model, calibrate, .. } = digits();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    stdout_of_success(&["convert", &model, "--calibrate", &calibrate, "--out", out]);
+    assert!(folder.path().join("digits.rs").is_file());
+    for name in ["9lives", "Digits", "fn", "a-b", "../x", ""] {
+        let arguments = ["convert", &model, "--calibrate", &calibrate, "--out", out, "--name", name];
+        fails_with(&arguments, &["name", "--name"], folder.path());
+    }
+}
+
+#[test]
+fn convert_verify_and_inspect_agree_on_plan_and_sizes() {
+    let Digits { model, calibrate, test, labels } = digits();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    stdout_of_success(&["convert", &model, "--calibrate", &calibrate, "--out", out]);
+    let module = fs::read_to_string(folder.path().join("digits.rs")).unwrap();
+
+    let verified = json_of_success(&[
+        "verify",
+        &model,
+        "--calibrate",
+        &calibrate,
+        "--inputs",
+        &test,
+        "--labels",
+        &labels,
+        "--json",
+        "-",
+    ]);
+    let inspected = json_of_success(&["inspect", &model, "--calibrate", &calibrate, "--json", "-"]);
+    let plan = verified["plan_id"].as_str().unwrap();
+    assert!(module.contains(&format!("PLAN_ID: &str = \"{plan}\"")));
+    assert_eq!(inspected["plan_id"], plan);
+    for key in ["macs", "mixing_macs", "flash_bytes", "ram_bytes"] {
+        assert!(verified[key].as_u64().unwrap() > 0, "{key}");
+        assert_eq!(verified[key], inspected[key], "{key}");
+    }
+    assert!(module.contains(&format!("RAM_BYTES: usize = {};", verified["ram_bytes"])));
+    assert!(module.contains(&format!("FLASH_BYTES: usize = {};", verified["flash_bytes"])));
+
+    let layers = verified["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), inspected["layers"].as_array().unwrap().len());
+    let sum: u64 = layers.iter().map(|layer| layer["macs"].as_u64().unwrap()).sum();
+    assert_eq!(verified["macs"], sum);
+    for layer in layers {
+        assert!(layer["sqnr_db"].as_f64().unwrap() > 20.0, "{layer}");
+        assert!(layer["max_error_lsb"].is_number() && layer["saturations"].is_u64());
+        assert!(layer["name"].is_string() && layer["op"].is_string());
+    }
+
+    // Without calibration data: the same sizes, and no plan.
+    let bare = json_of_success(&["inspect", &model, "--json", "-"]);
+    assert_eq!(bare["plan_id"], Value::Null);
+    for key in ["macs", "mixing_macs", "flash_bytes", "ram_bytes"] {
+        assert_eq!(bare[key], inspected[key], "{key}");
+    }
+}
+
+#[test]
+fn shipped_networks_keep_what_the_float_networks_know() {
+    let (mut lost, mut agreed, mut networks) = (0.0, 0.0, 0.0);
+    for name in ["digits", "watch", "watch_acc"] {
+        let [model, calibrate, test, labels] = ["onnx", "calibrate.npy", "test.npy", "labels.npy"]
+            .map(|end| shared(&format!("models/{name}.{end}")));
+        let verified = json_of_success(&[
+            "verify",
+            &model,
+            "--calibrate",
+            &calibrate,
+            "--inputs",
+            &test,
+            "--labels",
+            &labels,
+            "--json",
+            "-",
+        ]);
+        let number = |key: &str| verified["output"][key].as_f64().unwrap();
+        let loss = number("accuracy_float") - number("accuracy_int8");
+        assert!(loss <= 0.007, "{name}: {loss}");
+        assert!(number("top1_agreement") >= 0.985, "{name}: {}", number("top1_agreement"));
+        assert!(number("sqnr_db") >= 30.0, "{name}: {}", number("sqnr_db"));
+        lost += loss;
+        agreed += number("top1_agreement");
+        networks += 1.0;
+    }
+    assert!(lost / networks <= 0.002, "{lost}");
+    assert!(agreed / networks >= 0.99, "{agreed}");
+}
+
+#[test]
+fn verify_prints_a_line_a_layer_and_writes_json_beside_it() {
+    let Digits { model, calibrate, test, .. } = digits();
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("result.json");
+    let text = stdout_of_success(&[
+        "verify",
+        &model,
+        "--calibrate",
+        &calibrate,
+        "--inputs",
+        &test,
+        "--json",
+        json.to_str().unwrap(),
+    ]);
+    let result: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    for layer in result["layers"].as_array().unwrap() {
+        let name = layer["name"].as_str().unwrap();
+        let line = text.lines().find(|line| line.contains(name)).unwrap();
+        assert!(line.contains(layer["op"].as_str().unwrap()), "{line}");
+        assert!(line.contains(&format!("{:.1}", layer["sqnr_db"].as_f64().unwrap())), "{line}");
+    }
+    // No labels, no accuracy; agreement needs none.
+    assert_eq!(result["output"]["accuracy_float"], Value::Null);
+    assert_eq!(result["output"]["accuracy_int8"], Value::Null);
+    assert!(result["output"]["top1_agreement"].as_f64().unwrap() > 0.9);
+}
+
+#[test]
+fn bad_models_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    let Digits { calibrate, .. } = digits();
+    for (file, parts) in [
+        ("empty.onnx", &[][..]),
+        ("garbage.onnx", &[]),
+        ("text.onnx", &[]),
+        ("truncated.onnx", &[]),
+        ("transposed.onnx", &["ConvTranspose"]),
+        ("lstm.onnx", &["LSTM"]),
+        ("rectified_kernel.onnx", &["linear"]),
+        ("squared_routing.onnx", &["linear"]),
+        ("batch2_static.onnx", &["batch"]),
+        ("batch2_timm.onnx", &["batch"]),
+        ("batch2_nibuiro.onnx", &["batch"]),
+        ("nan_static.onnx", &["NaN"]),
+        ("nan_expert.onnx", &["NaN"]),
+        ("external_data.onnx", &["external"]),
+        ("missing.onnx", &[]),
+    ] {
+        let model = shared(&format!("tests/fixtures/onnx/{file}"));
+        let mut expected = vec![file];
+        expected.extend(parts);
+        fails_with(&["convert", &model, "--calibrate", &calibrate, "--out", out], &expected, folder.path());
+    }
+}
+
+#[test]
+fn bad_arrays_are_refused() {
+    let Digits { model, calibrate, test, .. } = digits();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let image = 28 * 28;
+    npy(&path("narrow.npy"), "<f4", &[2, 1, 28, 27], &floats(&vec![0.0; 2 * 28 * 27]));
+    npy(&path("flat.npy"), "<f4", &[2, image], &floats(&vec![0.0; 2 * image]));
+    let mut odd = vec![1.0; 2 * image];
+    odd[image + 3] = f32::NAN;
+    npy(&path("nan.npy"), "<f4", &[2, 1, 28, 28], &floats(&odd));
+    odd[image + 3] = f32::INFINITY;
+    npy(&path("infinite.npy"), "<f4", &[2, 1, 28, 28], &floats(&odd));
+    npy(&path("none.npy"), "<f4", &[0, 1, 28, 28], &[]);
+    npy(&path("short.npy"), "<f4", &[2, 1, 28, 28], &floats(&vec![0.0; image]));
+    fs::write(path("text.npy"), "not an array").unwrap();
+    for (file, part) in [
+        ("narrow.npy", "28"),
+        ("flat.npy", "28"),
+        ("nan.npy", "NaN"),
+        ("infinite.npy", "inf"),
+        ("none.npy", "samples"),
+        ("short.npy", "short.npy"),
+        ("text.npy", "text.npy"),
+        ("missing.npy", "missing.npy"),
+    ] {
+        let array = path(file);
+        let array = array.to_str().unwrap();
+        let out = path("out");
+        let arguments = ["convert", &model, "--calibrate", array, "--out", out.to_str().unwrap()];
+        fails_with(&arguments, &[file, part], folder.path());
+        let arguments = ["verify", &model, "--calibrate", &calibrate, "--inputs", array];
+        fails_with(&arguments, &[file, part], folder.path());
+    }
+
+    npy(&path("few.npy"), "<i8", &[3], &[0; 24]);
+    npy(&path("eleven.npy"), "|u1", &[1000], &[10; 1000]);
+    npy(&path("negative.npy"), "|i1", &[1000], &[255; 1000]);
+    npy(&path("real.npy"), "<f4", &[1000], &floats(&[0.5; 1000]));
+    for (file, part) in
+        [("few.npy", "3 labels for 1000"), ("eleven.npy", "10"), ("negative.npy", "-1"), ("real.npy", "")]
+    {
+        let labels = path(file);
+        let json = path("result.json");
+        let arguments = [
+            "verify",
+            &model,
+            "--calibrate",
+            &calibrate,
+            "--inputs",
+            &test,
+            "--labels",
+            labels.to_str().unwrap(),
+            "--json",
+            json.to_str().unwrap(),
+        ];
+        fails_with(&arguments, &[file, part], folder.path());
+    }
+}
+
+#[test]
+fn folders_that_cannot_be_written_are_reported() {
+    let Digits { model, calibrate, test, .. } = digits();
+    let folder = tempfile::tempdir().unwrap();
+    // A file where a folder should be: nobody can write there, not even root.
+    let file = folder.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let below = file.join("out");
+    for out in [&file, &below] {
+        let arguments = ["convert", &model, "--calibrate", &calibrate, "--out", out.to_str().unwrap()];
+        fails_with(&arguments, &[out.to_str().unwrap(), "folder"], folder.path());
+    }
+    let json = file.join("result.json");
+    let arguments =
+        ["verify", &model, "--calibrate", &calibrate, "--inputs", &test, "--json", json.to_str().unwrap()];
+    fails_with(&arguments, &["result.json"], folder.path());
+    // The weights' name is taken by a folder: the module must not be left alone.
+    fs::create_dir_all(folder.path().join("taken/digits.bin/x")).unwrap();
+    let out = folder.path().join("taken");
+    let arguments = ["convert", &model, "--calibrate", &calibrate, "--out", out.to_str().unwrap()];
+    fails_with(&arguments, &["digits.bin"], &out);
+    fs::create_dir_all(folder.path().join("module/digits.rs/x")).unwrap();
+    let out = folder.path().join("module");
+    let arguments = ["convert", &model, "--calibrate", &calibrate, "--out", out.to_str().unwrap()];
+    fails_with(&arguments, &["digits.rs"], &out);
+}
+
+#[test]
+fn class_names_go_into_the_module() {
+    let Digits { model, calibrate, .. } = digits();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    let names = folder.path().join("names.txt");
+    fs::write(&names, "zero\none\ntwo\nthree\nfour\nfive\nsix\nseven\neight\n\"nine\"\n").unwrap();
+    let names = names.to_str().unwrap();
+    stdout_of_success(&["convert", &model, "--calibrate", &calibrate, "--out", out, "--classes", names]);
+    let module = fs::read_to_string(folder.path().join("digits.rs")).unwrap();
+    assert!(module.contains(r#""eight", "\"nine\"""#));
+    fs::write(names, "zero\none\n").unwrap();
+    fails_with(
+        &["convert", &model, "--calibrate", &calibrate, "--out", out, "--classes", names],
+        &["names.txt", "2 class names for 10"],
+        folder.path(),
+    );
+}

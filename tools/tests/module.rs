@@ -1,0 +1,140 @@
+//! The generated module: compiled by a stranger's crate, run on the host, compared with the host's executor.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use condconv_tools::convert::{Model, read_samples};
+use condconv_tools::reference::nhwc_from_nchw;
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// Prints the scores of each sample of `samples.f32`, a line a sample; for bytes also through `quantize_u8`.
+const MAIN: &str = r#"
+#![forbid(unsafe_code)]
+#![deny(warnings, missing_docs)]
+//! Runs a generated network.
+mod network;
+use network::{INPUT_LEN, Network};
+
+fn main() {
+    let bytes = std::fs::read("samples.f32").unwrap();
+    let mut net = Network::new();
+    assert_eq!(size_of::<Network>(), network::RAM_BYTES);
+    assert_eq!(network::INPUT_SHAPE.len(), INPUT_LEN);
+    for sample in bytes.chunks_exact(4 * INPUT_LEN) {
+        let reals: [f32; INPUT_LEN] =
+            std::array::from_fn(|i| f32::from_le_bytes(sample[4 * i..4 * i + 4].try_into().unwrap()));
+        network::quantize_f32(&reals, net.input_mut());
+        if reals.iter().all(|&x| (0.0..=255.0).contains(&x) && x.fract() == 0.0) {
+            let by_real = *net.input_mut();
+            network::quantize_u8(&reals.map(|x| x as u8), net.input_mut());
+            assert_eq!(by_real, *net.input_mut());
+        }
+        let scores = *net.infer();
+        assert!(scores.iter().all(|&score| score <= scores[network::argmax(&scores)]));
+        let reals = network::dequantize(&scores);
+        for (real, score) in reals.iter().zip(scores) {
+            assert_eq!(*real, f32::from(score) * network::OUTPUT.scale);
+        }
+        println!("{}", scores.map(|score| score.to_string()).join(" "));
+    }
+}
+"#;
+
+fn model(onnx: &str, calibrate: &str) -> Model {
+    let path = |name: &str| Path::new(ROOT).join(name);
+    Model::load(&path(onnx), &path(calibrate)).unwrap()
+}
+
+/// Compiles and runs a model's module on samples (NCHW) and returns what it prints.
+fn run_module(package: &str, model: &Model, samples: &[&[f32]], labels: &[String]) -> Vec<Vec<i32>> {
+    let project = tempfile::tempdir().unwrap();
+    let source = project.path().join("src");
+    model.write(&source, "network", labels).unwrap();
+    fs::write(source.join("main.rs"), MAIN).unwrap();
+    let manifest = format!(
+        "[package]\nname = \"{package}\"\nedition = \"2024\"\n[workspace]\n\
+         [dependencies]\ncondconv = {{ path = {:?} }}\n[profile.dev]\nopt-level = 2\noverflow-checks = true\n",
+        fs::canonicalize(ROOT).unwrap()
+    );
+    fs::write(project.path().join("Cargo.toml"), manifest).unwrap();
+    fs::copy(Path::new(ROOT).join("Cargo.lock"), project.path().join("Cargo.lock")).unwrap();
+    let network = &model.plan.network;
+    let shape = network.tensors[network.input].shape;
+    let bytes: Vec<u8> =
+        samples.iter().flat_map(|sample| nhwc_from_nchw(sample, shape)).flat_map(f32::to_le_bytes).collect();
+    fs::write(project.path().join("samples.f32"), bytes).unwrap();
+    let output = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--target-dir"])
+        .arg(target_dir())
+        .current_dir(project.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| line.split(' ').map(|score| score.parse().unwrap()).collect())
+        .collect()
+}
+
+/// One folder for all strangers' crates, so that dependencies are compiled once.
+fn target_dir() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("strangers")
+}
+
+fn assert_equal(module: &[Vec<i32>], host: &[Vec<i32>]) {
+    assert_eq!(module.len(), host.len());
+    for (sample, (module, host)) in module.iter().zip(host).enumerate() {
+        assert_eq!(module, host, "sample {sample}");
+    }
+}
+
+#[test]
+fn shipped_networks_give_the_bits_of_the_host_executor() {
+    for name in ["digits", "watch", "watch_acc"] {
+        let model = model(&format!("models/{name}.onnx"), &format!("models/{name}.calibrate.npy"));
+        let samples =
+            read_samples(&Path::new(ROOT).join(format!("models/{name}.test.npy")), &model.import).unwrap();
+        let samples: Vec<&[f32]> = samples.iter().take(200).collect();
+        assert_equal(&run_module(name, &model, &samples, &[]), &model.scores(&samples));
+    }
+}
+
+#[test]
+fn every_written_form_gives_the_bits_of_the_host_executor() {
+    for name in ["timm_legacy", "einsum_dynamo", "grouped_legacy", "shared_routing_dynamo", "asymmetric"] {
+        let base = format!("tests/fixtures/onnx/{name}");
+        let model = model(&format!("{base}.onnx"), &format!("{base}.input.npy"));
+        let samples =
+            read_samples(&Path::new(ROOT).join(format!("{base}.input.npy")), &model.import).unwrap();
+        let samples: Vec<&[f32]> = samples.iter().collect();
+        let labels: Vec<String> =
+            (0..model.classes().unwrap()).map(|class| format!("class \"{class}\"")).collect();
+        assert_equal(&run_module(name, &model, &samples, &labels), &model.scores(&samples));
+    }
+}
+
+#[test]
+fn module_is_formatted_as_rustfmt_would() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["digits", "watch"] {
+        let model = model(&format!("models/{name}.onnx"), &format!("models/{name}.calibrate.npy"));
+        let (module, _) = model.write(folder.path(), name, &["a".into(), "b".into()]).unwrap();
+        let output =
+            Command::new("rustfmt").args(["--check", "--edition", "2024"]).arg(module).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+#[test]
+fn weights_that_were_changed_change_the_scores() {
+    let model = model("models/digits.onnx", "models/digits.calibrate.npy");
+    let samples = read_samples(&Path::new(ROOT).join("models/digits.test.npy"), &model.import).unwrap();
+    let samples: Vec<&[f32]> = samples.iter().take(20).collect();
+    let honest = model.scores(&samples);
+    let mut broken = model;
+    broken.plan.weights[5] ^= 0x40;
+    assert_ne!(run_module("broken", &broken, &samples, &[]), honest);
+}
