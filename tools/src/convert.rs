@@ -12,7 +12,7 @@ use crate::npy::{self, NpyError, Samples};
 use crate::onnx::{self, Import, ImportError};
 use crate::parallel;
 use crate::plan::Plan;
-use crate::quantize::{Calibration, QuantizeError, quantize};
+use crate::quantize::{Calibration, QuantizeError, quantize, reuse_pools};
 use crate::reference::{Reference, ReferenceError, nhwc_from_nchw};
 use crate::run::{Data, Runner};
 
@@ -159,7 +159,8 @@ impl Model {
         Self::new(path, import, &[&ramp])
     }
 
-    fn new(path: &Path, import: Import, inputs: &[&[f32]]) -> Result<Self, Error> {
+    fn new(path: &Path, mut import: Import, inputs: &[&[f32]]) -> Result<Self, Error> {
+        reuse_pools(&mut import.network);
         let in_reference = |source| Error::Reference { model: path.into(), source };
         let reference = Reference::new(&import);
         let calibration = Calibration::new(&import.network, &reference, inputs).map_err(in_reference)?;

@@ -35,6 +35,6 @@ mod tests {
     fn keeps_the_order() {
         let items: Vec<usize> = (0..1000).collect();
         assert_eq!(super::map(&items, |i| i * i), items.iter().map(|i| i * i).collect::<Vec<_>>());
-        assert_eq!(super::map(&[0; 0], |i| *i), []);
+        assert_eq!(super::map(&[0; 0], |i| *i), [0; 0]);
     }
 }

@@ -65,8 +65,10 @@ impl HostElement for i16 {
     }
 }
 
+type Infer<'a> = dyn Fn(&Data, &[RoutingWeight]) -> Data + Send + Sync + 'a;
+
 /// A library layer: input and routing weights in, output out.
-pub struct RunnableLayer<'a>(Box<dyn Fn(&Data, &[RoutingWeight]) -> Data + Send + Sync + 'a>);
+pub struct RunnableLayer<'a>(Box<Infer<'a>>);
 
 impl std::fmt::Debug for RunnableLayer<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

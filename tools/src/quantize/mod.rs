@@ -269,6 +269,20 @@ impl<'a> Quantizer<'a> {
     }
 }
 
+/// Lets a routing function read the int16 mean of its input where an earlier layer has computed that already.
+pub fn reuse_pools(network: &mut Network) {
+    for id in 0..network.routings.len() {
+        let input = network.routings[id].input;
+        let until_first_use = network.layers.iter().take_while(|layer| routing_of(&layer.op) != Some(id));
+        let pool = until_first_use
+            .filter(|layer| layer.input == input && matches!(layer.op, graph::Op::GlobalAveragePool))
+            .find(|layer| element_type(network, layer.output) == ElementType::I16);
+        if let Some(pool) = pool {
+            network.routings[id].input = pool.output;
+        }
+    }
+}
+
 fn routing_of(op: &graph::Op) -> Option<graph::RoutingId> {
     match op {
         graph::Op::Conv { kernels, .. } | graph::Op::Linear { kernels, .. } => kernels.routing,
