@@ -39,8 +39,8 @@ def main():
                 best, network = max(runs, key=lambda scored: scored[0].validation)
                 write_network(network, task, arguments.out / f"{name}{suffix}.onnx")
                 cost = measure(architecture, task.train.inputs.shape[1:])
-                result = Result.of(task, suffix, architecture, cost, [scores for scores, _ in runs], best.seed)
-                write_result(result, arguments.out)
+                scores = [scores for scores, _ in runs]
+                write_result(Result.of(task, suffix, architecture, cost, scores, best.seed), arguments.out)
     write_table(arguments.out)
 
 

@@ -43,7 +43,8 @@ def strip_metadata(path: Path):
     """Drops the stack traces that the dynamo exporter stores with each node."""
     model = onnx.load(path)
     graph = model.graph
-    for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+    values = (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    for part in (model, graph, *graph.node, *values):
         del part.metadata_props[:]
     onnx.save(model, path)
 

@@ -1,4 +1,4 @@
-"""A DS-CNN: a static convolution, depthwise-separable blocks, global average pool, a fully connected layer."""
+"""A DS-CNN: a static convolution, depthwise-separable blocks, global average pool, fully connected layer."""
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -56,7 +56,9 @@ def build(architecture: Architecture) -> nn.Sequential:
     layers = OrderedDict(stem=convolution(a.channels_in, a.stem, a.stem_kernel, a.stem_stride))
     channels = a.stem
     for i, block in enumerate(a.blocks, 1):
-        layers[f"depthwise{i}"] = convolution(channels, channels, a.kernel, block.stride, channels, block.experts)
+        layers[f"depthwise{i}"] = convolution(
+            channels, channels, a.kernel, block.stride, groups=channels, experts=block.experts
+        )
         layers[f"pointwise{i}"] = convolution(channels, block.channels, (1, 1), experts=block.experts)
         channels = block.channels
     layers["pool"] = nn.AdaptiveAvgPool2d(1)

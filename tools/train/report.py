@@ -35,7 +35,9 @@ class Result:
     shipped_seed: int
 
     @staticmethod
-    def of(task: Task, suffix: str, architecture: Architecture, cost: Cost, runs: list[Run], shipped_seed: int):
+    def of(
+        task: Task, suffix: str, architecture: Architecture, cost: Cost, runs: list[Run], shipped_seed: int
+    ) -> "Result":
         return Result(
             name=task.name + suffix,
             task=task.name,

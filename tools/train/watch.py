@@ -92,7 +92,7 @@ def thinned(samples: Samples, count: int) -> Samples:
 
 
 def augment(inputs: torch.Tensor) -> torch.Tensor:
-    """The other arm, the watch worn a little differently, the exercise done stronger or weaker, faster or slower."""
+    """The other arm, the watch worn differently, the exercise done stronger or weaker, faster or slower."""
     n, channels, _, time = inputs.shape
     inputs = torch.where(torch.rand(n, 1, 1, 1) < 0.5, inputs * MIRROR[:, :channels], inputs)
     tempo = 1 + 0.2 * (torch.rand(n, 1, 1, 1) * 2 - 1)
