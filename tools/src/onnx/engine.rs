@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rten::{Model, ModelOptions, RunOptions, ThreadPool, Value, ValueOrView, ValueView};
+use rten_tensor::prelude::*;
 
 thread_local! {
     /// One pool a thread, so that each run takes one thread and the order of its sums does not depend on how many
@@ -35,5 +36,5 @@ impl Engine {
 
 /// The numbers of a float tensor in row-major order.
 pub(crate) fn floats(value: &Value) -> Option<Vec<f32>> {
-    value.as_tensor_view::<f32>().map(|view| rten_tensor::prelude::AsView::to_vec(&view))
+    value.as_tensor_view::<f32>().map(|view| view.to_vec())
 }

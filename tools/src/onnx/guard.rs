@@ -10,12 +10,15 @@ use super::tensor::element_count;
 /// Larger kernels, steps and pads make no sense on a microcontroller.
 const MAX_WINDOW: i64 = 4096;
 
-/// Whether a node's attributes are in range and its outputs within the limit of [`element_count`].
-pub(super) fn is_modest(node: &Node, inputs: &[Option<&Value>]) -> bool {
+/// The number of elements of a node's output, if its attributes are in range and the number within the limit of
+/// [`element_count`].
+pub(super) fn modest_count(node: &Node, inputs: &[Option<&Value>]) -> Option<usize> {
     let modest = |name| node.ints(name).is_none_or(|list| list.iter().all(|n| (0..=MAX_WINDOW).contains(n)));
     let window = matches!(node.operator.as_str(), "Conv" | "AveragePool");
-    (!window || ["kernel_shape", "strides", "dilations", "pads"].into_iter().all(modest))
-        && output_count(node, inputs).is_some()
+    if window && !["kernel_shape", "strides", "dilations", "pads"].into_iter().all(modest) {
+        return None;
+    }
+    output_count(node, inputs)
 }
 
 fn output_count(node: &Node, inputs: &[Option<&Value>]) -> Option<usize> {

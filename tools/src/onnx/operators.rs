@@ -58,9 +58,12 @@ pub(super) fn remedy(operator: &str) -> &'static str {
         | "Swish" | "Softplus" | "Softsign" | "Tanh" | "ThresholdedRelu" | "Erf" | "Exp" => {
             "use ReLU, ReLU6 or another Clip as activation"
         }
-        "Sigmoid" | "Softmax" | "LogSoftmax" | "Hardmax" | "ArgMax" | "TopK" => {
-            "sigmoid and softmax are supported as routing functions only: end the network at the logits, and use \
-             ReLU or ReLU6 as activation (no SiLU, no squeeze-and-excitation)"
+        "Sigmoid" => {
+            "a sigmoid is supported as routing function only: end the network at the logits, and use ReLU or ReLU6 as \
+             activation (no SiLU, no squeeze-and-excitation)"
+        }
+        "Softmax" | "LogSoftmax" | "Hardmax" | "ArgMax" | "TopK" => {
+            "end the network at the logits: the largest is the class, and the library has a softmax for them"
         }
         "MaxPool" | "AveragePool" | "LpPool" | "GlobalMaxPool" | "ReduceMax" | "ReduceMean" => {
             "use a strided convolution, or the global average pool over height and width"

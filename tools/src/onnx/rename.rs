@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use condconv::Padding;
-use rten::{Value, ValueView};
+use rten::ValueView;
 
 use super::engine::floats;
 use super::error::Fault;
@@ -21,13 +21,16 @@ impl<'a> Importer<'a> {
         if features.padding != Padding::default() {
             return Err(unsupported(node));
         }
-        let Some(moved) = self.moved(node, data, dims, output) else { return Ok(None) };
+        let Some(moved) = self.moved(data, dims, output) else { return Ok(None) };
         if moved.len() != self.shape(&features).len() {
             return Ok(None);
         }
         let mut seen = vec![false; moved.len()];
         for &position in &moved {
-            seen[position] = true;
+            match seen.get_mut(position) {
+                Some(seen) => *seen = true,
+                None => return Ok(None),
+            }
         }
         if seen.contains(&false) {
             return Ok(None);
@@ -45,7 +48,7 @@ impl<'a> Importer<'a> {
     }
 
     /// Where each element of the output comes from.
-    fn moved(&self, node: &Node, data: &str, dims: &[usize], output: &str) -> Option<Vec<usize>> {
+    fn moved(&self, data: &str, dims: &[usize], output: &str) -> Option<Vec<usize>> {
         let count = self.trace.len(data);
         // Exact in float32, since inputs of more than 2^24 elements are refused, as are larger maps here.
         if count > 1 << 24 {
@@ -55,10 +58,7 @@ impl<'a> Importer<'a> {
         let numbers = ValueView::from_shape(dims, &numbers).ok()?;
         let mut given: Vec<_> = self.trace.folded().collect();
         given.push((data, numbers));
-        let moved: Value = self.engine.run(&given, &[output]).ok()?.pop()?;
-        floats(&moved)?
-            .into_iter()
-            .map(|number| Some(number as usize).filter(|_| node.operator != "Cast" || number >= 0.0))
-            .collect()
+        let moved = self.engine.run(&given, &[output]).ok()?.pop()?;
+        Some(floats(&moved)?.into_iter().map(|number| number as usize).collect())
     }
 }

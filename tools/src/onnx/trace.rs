@@ -11,6 +11,7 @@ use super::error::Fault;
 use super::guard;
 use super::node::Node;
 use super::source::Source;
+use super::tensor::MAX_ELEMENTS;
 
 /// The shapes of all values at batch 1, and the constants.
 #[derive(Debug)]
@@ -37,8 +38,10 @@ impl Trace {
             values.insert(source.input.clone(), input);
         }
 
+        let mut budget = 4 * MAX_ELEMENTS;
         for node in &source.nodes {
-            let outputs = evaluate(node, &values, &stored, engine).map_err(|fault| hint(fault, source))?;
+            let outputs =
+                evaluate(node, &values, &stored, engine, &mut budget).map_err(|fault| hint(fault, source))?;
             // Sizes are fixed: a shape does not depend on the input, whatever it is the shape of.
             let constant = matches!(node.operator.as_str(), "Shape" | "Size")
                 || node.given_inputs().all(|name| constants.contains(name));
@@ -51,7 +54,8 @@ impl Trace {
         }
         let shapes = values.iter().map(|(name, value)| (name.clone(), value.shape().to_vec())).collect();
         values.retain(|name, _| constants.contains(name));
-        let folded = constants.difference(&stored).cloned().collect();
+        let mut folded: Vec<_> = constants.difference(&stored).cloned().collect();
+        folded.sort_unstable();
         Ok(Self { shapes, constants: values, folded })
     }
 
@@ -83,7 +87,7 @@ impl Trace {
     /// The constants that the evaluator would otherwise compute anew, some of them from the shape of values that
     /// are not given when a part of the graph runs.
     pub(super) fn folded(&self) -> impl Iterator<Item = (&str, ValueView<'_>)> {
-        self.folded.iter().map(|name| (name.as_str(), self.constants[name].as_view()))
+        self.folded.iter().filter_map(|name| Some((name.as_str(), self.constants.get(name)?.as_view())))
     }
 }
 
@@ -92,15 +96,17 @@ fn evaluate(
     values: &HashMap<String, Value>,
     stored: &HashSet<String>,
     engine: &Engine,
+    budget: &mut usize,
 ) -> Result<Vec<Value>, Fault> {
     let inputs: Vec<_> = node.inputs.iter().map(|name| values.get(name)).collect();
-    if !guard::is_modest(node, &inputs) {
+    let Some(left) = guard::modest_count(node, &inputs).and_then(|count| budget.checked_sub(count)) else {
         return Err(Fault::at(
             node,
-            "its sizes are inconsistent or beyond 256 MiB",
+            "its sizes are inconsistent, or beyond 256 MiB or 1 GiB in all",
             "check the shapes, kernel, stride and pads of this node",
         ));
-    }
+    };
+    *budget = left;
     let mut given: Vec<(&str, ValueView)> = Vec::new();
     for (name, value) in node.inputs.iter().zip(inputs) {
         if let Some(value) =

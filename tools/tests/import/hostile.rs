@@ -2,7 +2,7 @@
 
 use rten_onnx::onnx::{DataType, ModelProto};
 
-use crate::build::load_bytes;
+use crate::build::{Build, load_bytes};
 use crate::fixtures;
 
 /// Mutations tried on each fixture.
@@ -23,6 +23,20 @@ impl Random {
         const ODD: [i64; 12] = [0, 1, -1, 2, 3, 7, 100, 4096, i64::MAX, i64::MIN, i32::MAX as i64, -3];
         ODD[self.below(ODD.len())]
     }
+}
+
+/// Neither the importer nor the evaluator's planner may run out of stack.
+#[test]
+fn long_chains() {
+    let chain = |nodes: usize| {
+        let build = Build::new(&[1, 3]).weights("w", &[3, 2]).node("Identity", "x", "v0");
+        let build = (0..nodes).fold(build, |build, node| {
+            build.node("Identity", &format!("v{node}"), &format!("v{}", node + 1))
+        });
+        build.node("MatMul", &format!("v{nodes} w"), "y")
+    };
+    assert_eq!(chain(4990).import().network.layers.len(), 1);
+    assert!(chain(5000).refused().reason().contains("5002 nodes"));
 }
 
 #[test]
