@@ -177,10 +177,7 @@ impl Elements for Integers {
             (TypeChar::Int, 2) => numbers(file, |x: i16| x.into()),
             (TypeChar::Int, 4) => numbers(file, |x: i32| x.into()),
             (TypeChar::Int, 8) => numbers(file, |x: i64| x),
-            _ => fault(
-                format!("holds elements of type {}", file.dtype().descr()),
-                "store samples as float32, float16 or integers, labels as integers",
-            ),
+            _ => fault(format!("holds elements of type {}", file.dtype().descr()), ELEMENTS),
         }
     }
 }
@@ -190,6 +187,8 @@ fn numbers<T: Deserialize, U>(file: NpyFile<&[u8]>, convert: impl Fn(T) -> U) ->
     let numbers = numbers.or_else(|error| fault(error.to_string(), DAMAGED))?;
     Ok(numbers.into_iter().map(convert).collect())
 }
+
+const ELEMENTS: &str = "store samples as float32, float16 or integers, labels as integers";
 
 const DAMAGED: &str = "write the array with numpy.save again";
 
@@ -205,8 +204,9 @@ fn read_array<E: Elements>(path: &Path, elements: &E) -> Result<(Vec<usize>, Vec
     let mut rest = bytes.as_slice();
     let header = npyz::NpyHeader::from_reader(&mut rest)
         .or_else(|error| fault(format!("is no .npy file or a damaged one ({error})"), DAMAGED))?;
-    let npyz::DType::Plain(of) = header.dtype() else {
-        return fault("holds records, not numbers", "store a plain array");
+    let of = match header.dtype() {
+        npyz::DType::Plain(of) if !header.uses_pickled_array() => of,
+        other => return fault(format!("holds elements of type {}", other.descr()), ELEMENTS),
     };
     let size = of.size_field();
     if header.len().checked_mul(size) != u64::try_from(rest.len()).ok() {

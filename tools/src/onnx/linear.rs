@@ -25,7 +25,8 @@ impl<'a> Importer<'a> {
         let transposed = gemm && node.int("transB").unwrap_or(0) != 0;
         let (inputs, channels) = if transposed { (*columns, *rows) } else { (*rows, *columns) };
         let shape = self.shape(&features);
-        if shape.len() != inputs
+        if channels == 0
+            || shape.len() != inputs
             || self.trace.len(output) != channels
             || features.padding != Padding::default()
         {

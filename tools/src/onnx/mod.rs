@@ -4,9 +4,8 @@
 //! weights and a convolution's kernel is evaluated where all weights are zero, where one of them is one, and at a
 //! random point, which yields the experts and proves that the kernel is linear in the weights.
 //!
-//! The file is read in these steps: [`wire`] checks the framing, [`source`] the graph; [`trace`] runs it once for
-//! all shapes and constants; [`import`] walks over the nodes and gives each value a [`meaning`], adding layers as
-//! it goes.
+//! The file is read in these steps: `wire` checks the framing, `source` the graph; `trace` runs it once for all
+//! shapes and constants; `import` walks over the nodes and gives each value a meaning, adding layers as it goes.
 
 mod auto_pad;
 mod combine;

@@ -60,7 +60,10 @@ impl Importer<'_> {
         let routing = mixed.gate.as_deref().map(|gate| self.routing(node, gate)).transpose()?;
         let experts = mixed.gate.as_deref().map_or(0, |gate| self.trace.len(gate));
         let channels = self.trace.len(name);
-        if !is_vector(self.trace.shape(name)) || (experts + 2) * shape.len() > MAX_EVALUATIONS {
+        if channels == 0
+            || !is_vector(self.trace.shape(name))
+            || (experts + 2) * shape.len() > MAX_EVALUATIONS
+        {
             return Err(unsupported(node));
         }
 

@@ -147,6 +147,9 @@ fn broken_graphs() {
     assert_refused(conv(), None, "nothing computes", "export");
     let mismatch = Build::new(&[1, 2, 4, 4]).weights("w", &[2, 3, 1, 1]).node("Conv", "x w", "y");
     assert_refused(mismatch, Some("y"), "cannot be evaluated", "onnx.checker");
+    let nothing = Build::new(&[1, 3]).weights("w", &[3, 0]).weights("v", &[0, 2]);
+    let nothing = nothing.node("MatMul", "x w", "m").node("MatMul", "m v", "y");
+    assert_refused(nothing, Some("m"), "3 x 0", "Conv");
     let huge = conv().ints("shape", &[1, 2, 1 << 20, 1 << 20]).node("Expand", "c shape", "y");
     assert_refused(huge, Some("y"), "256 MiB", "shapes");
     let pads = [("pads", Ints(&[0, 0, i64::MAX, 1])), ("kernel_shape", Ints(&[1, 1]))];
