@@ -1,0 +1,107 @@
+//! The firmware of the shipped networks on six emulated cores: its scores are the host's, bit for bit.
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use condconv_tools::convert::{Model, read_labels, read_samples};
+use condconv_tools::emulate::{self, Core};
+use condconv_tools::reference::nhwc_from_nchw;
+
+static DIGITS: LazyLock<Network> = LazyLock::new(|| Network::load("digits", "digits"));
+static WATCH: LazyLock<Network> = LazyLock::new(|| Network::load("watch", "watch"));
+
+/// A model, converted, with test samples.
+struct Network {
+    model: Model,
+    module: PathBuf,
+    /// Sample by sample, NCHW.
+    samples: Vec<Vec<f32>>,
+    labels: Vec<usize>,
+}
+
+impl Network {
+    fn load(name: &str, data: &str) -> Self {
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        let file = |suffix: &str| models.join(format!("{data}.{suffix}.npy"));
+        let model = Model::load(&models.join(name).with_extension("onnx"), &file("calibrate")).unwrap();
+        let samples = read_samples(&file("test"), &model.import).unwrap();
+        let labels = read_labels(&file("labels"), samples.len(), &model).unwrap();
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("device");
+        let (module, _) = model.write(&folder, name, &[]).unwrap();
+        Self { module, samples: samples.iter().map(<[f32]>::to_vec).collect(), labels, model }
+    }
+
+    /// Runs the first samples on an emulated core and compares all that comes back with the host's.
+    fn check(&self, core: Core, count: usize) {
+        let plan = &self.model.plan;
+        let (samples, labels) = (&self.samples[..count], &self.labels[..count]);
+        let shape = plan.network.tensors[plan.network.input].shape;
+        let reals: Vec<f32> = samples.iter().flat_map(|sample| nhwc_from_nchw(sample, shape)).collect();
+        let classes: Vec<u8> = labels.iter().map(|&label| label.try_into().unwrap()).collect();
+        let image = emulate::build(core, &self.module).unwrap_or_else(|error| panic!("{error}"));
+        let run = |trace| {
+            emulate::run(&image, &reals, Some(&classes), trace).unwrap_or_else(|error| panic!("{error}"))
+        };
+        let plain = run(false);
+        let traced = run(true);
+
+        assert_eq!(plain.plan_id, plan.id());
+        assert_eq!((plain.ram_bytes, plain.flash_bytes), (plan.ram_bytes(), plan.flash_bytes()));
+        assert_eq!(plain.samples.len(), count);
+        let right = plain.samples.iter().zip(labels).filter(|(sample, label)| sample.prediction == **label);
+        assert_eq!(plain.correct, Some(right.count()));
+        let runner = self.model.runner();
+        for ((sample, plain), traced) in samples.iter().zip(&plain.samples).zip(&traced.samples) {
+            let host = runner.run(self.model.input(sample));
+            let scores: Vec<i32> = host.values[plan.network.output].as_ref().unwrap().iter().collect();
+            assert_eq!(plain.scores, scores, "{} {core:?}", self.module.display());
+            assert_eq!(traced.scores, scores, "{} {core:?}", self.module.display());
+            let names = plan.network.routings.iter().map(|routing| routing.name.clone());
+            assert_eq!(traced.routing, names.zip(host.routings).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn cortex_m0() {
+    DIGITS.check(Core::CortexM0, 20);
+    WATCH.check(Core::CortexM0, 20);
+}
+
+#[test]
+fn cortex_m3() {
+    DIGITS.check(Core::CortexM3, 50);
+    WATCH.check(Core::CortexM3, 50);
+}
+
+#[test]
+fn cortex_m4() {
+    DIGITS.check(Core::CortexM4, 500);
+    WATCH.check(Core::CortexM4, 500);
+}
+
+#[test]
+fn cortex_m7() {
+    DIGITS.check(Core::CortexM7, 50);
+    WATCH.check(Core::CortexM7, 50);
+}
+
+#[test]
+fn cortex_m33() {
+    DIGITS.check(Core::CortexM33, 50);
+    WATCH.check(Core::CortexM33, 50);
+}
+
+#[test]
+fn cortex_m55() {
+    DIGITS.check(Core::CortexM55, 50);
+    WATCH.check(Core::CortexM55, 50);
+}
+
+#[test]
+fn a_cortex_m0_with_more_ram_where_the_small_one_is_too_small() {
+    let wide = Network::load("digits_wide", "digits");
+    assert_eq!(emulate::build(Core::CortexM0, &DIGITS.module).unwrap().machine(), "microbit");
+    assert_eq!(emulate::build(Core::CortexM0, &wide.module).unwrap().machine(), "mps2-an385");
+    wide.check(Core::CortexM0, 5);
+}
