@@ -35,12 +35,14 @@ impl Importer<'_> {
         let at_zero = at(&vec![0.0; count])?;
         let units: Vec<_> = (0..count).map(|expert| at(&unit(count, expert))).collect::<Result<_, _>>()?;
         let experts: Vec<Vec<f32>> = units.iter().map(|unit| difference(unit, &at_zero)).collect();
-        let weights = random_floats(count);
-        let mut expected = at_zero.clone();
-        for (expert, weight) in experts.iter().zip(&weights) {
-            expected.iter_mut().zip(expert).for_each(|(sum, term)| *sum += weight * term);
-        }
-        if close(&at(&weights)?, &expected) {
+        let linear = |weights: &[f32]| -> Result<bool, Fault> {
+            let mut expected = at_zero.clone();
+            for (expert, weight) in experts.iter().zip(weights) {
+                expected.iter_mut().zip(expert).for_each(|(sum, term)| *sum += weight * term);
+            }
+            Ok(close(&at(weights)?, &expected))
+        };
+        if linear(&random_floats(count))? && linear(&vec![1.0; count])? {
             Ok(Mixture { at_zero, experts })
         } else {
             Err(Fault::at(
@@ -86,22 +88,22 @@ impl Importer<'_> {
         let (matrices, biases): (Vec<_>, Vec<_>) =
             points.iter().map(|point| matrix_at(point)).collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
 
-        let weights = if routing.is_none() { vec![1.0] } else { random_floats(experts) };
-        let vector = random_floats(shape.len());
-        let routed = probe.routed(if routing.is_none() { &[] } else { &weights })?;
-        let mut expected = fixed.clone();
-        for ((matrix, bias), weight) in matrices.iter().zip(&biases).zip(&weights) {
-            for (row, sum) in expected.iter_mut().enumerate() {
-                let products = vector.iter().enumerate().map(|(input, x)| {
-                    f64::from(matrix[row * shape.len() + nchw_to_nhwc(input, shape)]) * f64::from(*x)
-                });
-                *sum += weight * (products.sum::<f64>() as f32 + bias[row]);
+        let linear = |scale: f32| -> Result<bool, Fault> {
+            let weights = if routing.is_none() { vec![1.0] } else { random_floats(experts) };
+            let vector: Vec<_> = random_floats(shape.len()).iter().map(|x| scale * (2.0 * x - 1.0)).collect();
+            let mut expected = fixed.clone();
+            for ((matrix, bias), weight) in matrices.iter().zip(&biases).zip(&weights) {
+                for (row, sum) in expected.iter_mut().enumerate() {
+                    let products = vector.iter().enumerate().map(|(input, x)| {
+                        f64::from(matrix[row * shape.len() + nchw_to_nhwc(input, shape)]) * f64::from(*x)
+                    });
+                    *sum += weight * (products.sum::<f64>() as f32 + bias[row]);
+                }
             }
-        }
-        // Without routing weights nothing may be left, or there is a constant matrix beside the experts.
-        let at_zero = probe.at(&probe.routed(&vec![0.0; experts])?, &vector)?;
-        let conditional = routing.is_none() || close(&at_zero, &fixed);
-        if !conditional || !close(&probe.at(&routed, &vector)?, &expected) {
+            Ok(close(&probe.at(&probe.routed(&weights)?, &vector)?, &expected))
+        };
+        // Both signs and sizes, or a clamp could hide.
+        if !linear(1.0)? || !linear(1000.0)? {
             return Err(match &mixed.gate {
                 None => unsupported(node),
                 Some(gate) => Fault::at(

@@ -6,7 +6,7 @@ use crate::build::{Build, load_bytes};
 use crate::fixtures;
 
 /// Mutations tried on each fixture.
-const TRIES: usize = 40;
+const TRIES: usize = 20;
 
 /// xorshift
 struct Random(u64);

@@ -124,6 +124,13 @@ fn kernels_that_are_no_mixture() {
     assert_refused(rectified, Some("y"), "not through routing weights", "one sigmoid");
     let softmax = mixed(routed().node("Softmax", "logits", "r")).node("Conv", "x mixed", "y");
     assert_refused(softmax, Some("r"), "softmax", "sigmoid");
+    let two = mixed(routed().node("Sigmoid", "logits", "r"))
+        .node("Sigmoid", "flat", "other")
+        .ints("vector", &[2])
+        .weights("by_two", &[2, 2])
+        .node("MatMul", "other by_two", "b1")
+        .node("Reshape", "b1 vector", "b");
+    assert_refused(two.node("Conv", "x mixed b", "y"), Some("y"), "another routing", "share");
     let many = Build::new(&[1, 2, 4, 4])
         .weights("fc", &[2, 33])
         .weights("experts", &[33, 4])
@@ -133,6 +140,37 @@ fn kernels_that_are_no_mixture() {
         .node("MatMul", "flat fc", "logits")
         .node("Sigmoid", "logits", "r");
     assert_refused(mixed(many).node("Conv", "x mixed", "y"), Some("r"), "33", "32");
+}
+
+/// Linear where it is probed naively: at unit vectors, or with positive numbers, or with small ones.
+#[test]
+fn clamps_in_disguise() {
+    for (operator, bound) in [("Max", 0.0), ("Min", 6.0)] {
+        let build = Build::new(&[1, 3]).floats("bound", &[], &[bound]);
+        assert_refused(
+            build.node(operator, "x bound", "y"),
+            Some("y"),
+            "not supported",
+            "constant per channel",
+        );
+    }
+}
+
+/// A constant matrix beside the experts.
+#[test]
+fn fully_connected_layers_that_are_no_mixture() {
+    let build = Build::new(&[1, 3])
+        .weights("fc", &[3, 2])
+        .weights("experts", &[2, 15])
+        .weights("w", &[3, 5])
+        .ints("matrix", &[3, 5])
+        .node("MatMul", "x fc", "logits")
+        .node("Sigmoid", "logits", "r")
+        .node("MatMul", "r experts", "m")
+        .node("Reshape", "m matrix", "mixed")
+        .node("Add", "mixed w", "k")
+        .node("MatMul", "x k", "y");
+    assert_refused(build, Some("y"), "not linear in both", "times the features");
 }
 
 #[test]
