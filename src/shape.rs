@@ -264,9 +264,10 @@ impl Geometry {
     }
 }
 
-/// The taps of a kernel placed at `start - padding` that lie inside `0..len`, and where the first of them lies.
+/// The taps of a kernel placed at `start - padding` that lie inside `0..len`, and where the first of them lies. A
+/// kernel that lies wholly in the padding has none.
 fn taps(start: usize, kernel: usize, dilation: usize, padding: usize, len: usize) -> (Range<usize>, usize) {
     let first = padding.saturating_sub(start).div_ceil(dilation);
     let end = (len + padding).saturating_sub(start).div_ceil(dilation).min(kernel);
-    (first..end.max(first), (start + first * dilation).saturating_sub(padding))
+    if first < end { (first..end, start + first * dilation - padding) } else { (0..0, 0) }
 }
