@@ -6,12 +6,11 @@ mod reference;
 
 use condconv::{
     CondConv2d, CondDepthwiseConv2d, CondLinear, Conv2d, DepthwiseConv2d, Element, Geometry,
-    GlobalAveragePool, LayerError, Linear, MixScratch, Requantize, Routing, RoutingLogit, RoutingWeight,
-    Shape, sigmoid,
+    GlobalAveragePool, LayerError, Linear, MixScratch, Requantize, RoutingWeight, Shape,
 };
 use condconv_tools::quantize::interleave;
 use drawn::{Number, check};
-use integer::{Fixed, Mixture, Output, half_up, pooled, smallest_shift};
+use integer::{Fixed, Mixture, Output, Route, pooled, smallest_shift};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -480,21 +479,18 @@ mod pools {
             let matrix = drawn::elements::<i16>(shape.channels * count);
             let bias = (0..46).prop_flat_map(move |bits: i32| vec(-(1i64 << bits)..=1i64 << bits, count));
             let scales = (vec(0..=i16::MAX, count), vec(1u8..=62, count));
-            (Just(shape), drawn::elements::<X>(shape.len()), drawn::zero_point::<X>(), matrix, bias, scales)
+            let route = (matrix, bias, scales).prop_map(|(matrix, bias, (multipliers, shifts))| Route {
+                matrix,
+                bias,
+                multipliers,
+                shifts,
+            });
+            (Just(shape), drawn::elements::<X>(shape.len()), drawn::zero_point::<X>(), route)
         });
-        check(3000, &cases, |(shape, input, zero_point, matrix, bias, (multipliers, shifts))| {
-            let layer = Routing::<X>::new(shape, zero_point, &matrix, &bias, &multipliers, &shifts).unwrap();
-            let mut alpha = vec![RoutingWeight::ZERO; bias.len()];
-            layer.infer(&input, &mut alpha);
-            let sums = pooled(&centred(&input, zero_point), shape);
-            for (i, alpha) in alpha.iter().enumerate() {
-                let weights = matrix.iter().skip(i).step_by(bias.len());
-                let products = sums.iter().zip(weights).map(|(sum, &weight)| sum * i128::from(weight));
-                let accumulator = i128::from(bias[i]) + products.sum::<i128>();
-                let logit = half_up(accumulator * i128::from(multipliers[i]), shifts[i].into());
-                let logit = logit.clamp(i16::MIN.into(), i16::MAX.into()) as i16;
-                prop_assert_eq!(*alpha, sigmoid(RoutingLogit::from_bits(logit)));
-            }
+        check(3000, &cases, |(shape, input, zero_point, route)| {
+            let mut alpha = vec![RoutingWeight::ZERO; route.bias.len()];
+            route.view::<X>(shape, zero_point).unwrap().infer(&input, &mut alpha);
+            prop_assert_eq!(alpha, route.weights(&pooled(&centred(&input, zero_point), shape)));
             Ok(())
         });
     }

@@ -2,7 +2,10 @@
 //! must be equal to them bit for bit.
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use condconv::{Experts, Requantize, RoutingWeight, Shape, StaticKernels, WeightSums};
+use condconv::{
+    Element, Experts, LayerError, Requantize, Routing, RoutingLogit, RoutingWeight, Shape, StaticKernels,
+    WeightSums, sigmoid,
+};
 
 /// `value / 2^shift`, rounded to the nearest, halves up.
 pub(crate) fn half_up(value: i128, shift: u32) -> i128 {
@@ -215,6 +218,40 @@ pub(crate) fn smallest_shift(n: usize) -> u32 {
 /// The sum of `x - zero_point` of each channel.
 pub(crate) fn pooled(input: &[i128], shape: Shape) -> Vec<i128> {
     (0..shape.channels).map(|c| input.iter().skip(c).step_by(shape.channels).sum()).collect()
+}
+
+/// Arguments of [`Routing`].
+#[derive(Debug, Clone)]
+pub(crate) struct Route {
+    /// `[channel][expert]`.
+    pub(crate) matrix: Vec<i16>,
+    pub(crate) bias: Vec<i64>,
+    pub(crate) multipliers: Vec<i16>,
+    pub(crate) shifts: Vec<u8>,
+}
+
+impl Route {
+    pub(crate) fn view<X: Element>(
+        &self,
+        shape: Shape,
+        zero_point: i32,
+    ) -> Result<Routing<'_, X>, LayerError> {
+        Routing::new(shape, zero_point, &self.matrix, &self.bias, &self.multipliers, &self.shifts)
+    }
+
+    /// The routing weights for the sums of a pool. The sigmoid is the library's: it has a test of its own.
+    pub(crate) fn weights(&self, sums: &[i128]) -> Vec<RoutingWeight> {
+        let weight = |expert: usize| {
+            let row = self.matrix.iter().skip(expert).step_by(self.bias.len());
+            let products = sums.iter().zip(row).map(|(sum, &weight)| sum * i128::from(weight));
+            let accumulator = i128::from(self.bias[expert]) + products.sum::<i128>();
+            let product = accumulator * i128::from(self.multipliers[expert]);
+            let logit = half_up(product, self.shifts[expert].into());
+            let saturated = logit.clamp(i16::MIN.into(), i16::MAX.into()) as i16;
+            sigmoid(RoutingLogit::from_bits(saturated))
+        };
+        (0..self.bias.len()).map(weight).collect()
+    }
 }
 
 fn sums(weights: &[i8]) -> WeightSums {
