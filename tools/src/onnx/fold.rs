@@ -123,7 +123,11 @@ impl<'a> Importer<'a> {
         let layer = self.own_layer(&features);
         let (layer, features) = match layer.filter(|&layer| clamp_of(&mut self.layers[layer].op).is_some()) {
             Some(layer) => (layer, self.folded(&features, output)),
-            None => self.add_identity(node, &features, output),
+            None => {
+                let (layer, features) = self.add_identity(node, &features, output);
+                self.layers[layer].preactivation = name.into();
+                (layer, features)
+            }
         };
         if let Some(clamp) = clamp_of(&mut self.layers[layer].op) {
             let within = |bound: f32| bound.max(bounds.min).min(bounds.max);

@@ -42,13 +42,10 @@ fn mixed_bias_within_and_after_the_convolution() {
         .node("Add", "b2 static", "b")
         .node("Conv", "x w b", "y")
         .import();
-    let after = mixed()
-        .node("Reshape", "b1 map", "b")
-        .node("Conv", "x w static", "c")
-        .node("Add", "b c", "a")
-        .node("Relu", "a", "y")
-        .import();
-    for import in [within, after] {
+    let after = || mixed().node("Reshape", "b1 map", "b").node("Conv", "x w static", "c");
+    let last = after().node("Add", "b c", "y").import();
+    let activated = after().node("Add", "c b", "a").node("Relu", "a", "y").import();
+    for import in [within, last, activated] {
         assert_eq!(import.network.layers.len(), 1);
         assert_eq!(kernels(&import, 0).expert_biases.len(), 3);
     }
@@ -109,6 +106,30 @@ fn routing_without_pool() {
         .node("Conv", "x w", "y")
         .import();
     assert_eq!(import.network.layers.len(), 2);
+}
+
+/// The routing pools a map before the activation that the layer sees, so that the two may not be joined.
+#[test]
+fn routing_before_the_activation() {
+    for between in ["map", "c"] {
+        let import = Build::new(&[1, 2, 5, 6])
+            .weights("k", &[2, 2, 1, 1])
+            .weights("fc", &[2, 3])
+            .weights("experts", &[3, 8])
+            .ints("kernel", &[4, 2, 1, 1])
+            .node("Conv", "x k", "c")
+            .node("Identity", "c", "map")
+            .node("GlobalAveragePool", "c", "pool")
+            .node("Flatten", "pool", "flat")
+            .node("MatMul", "flat fc", "logits")
+            .node("Sigmoid", "logits", "r")
+            .node("MatMul", "r experts", "m")
+            .node("Reshape", "m kernel", "w")
+            .node("Relu", between, "active")
+            .node("Conv", "active w", "y")
+            .import();
+        assert_eq!(import.network.layers.len(), 3);
+    }
 }
 
 #[test]

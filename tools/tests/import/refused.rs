@@ -2,8 +2,8 @@
 
 use rten_onnx::onnx::Dimension;
 
-use crate::build::Attribute::{Int, Ints};
-use crate::build::Build;
+use crate::build::Attribute::{Int, Ints, String};
+use crate::build::{Build, load_bytes};
 
 /// Asserts that a graph is refused at the node that yields the value given, for the reason and with the remedy given.
 fn assert_refused(build: Build, node: Option<&str>, reason: &str, remedy: &str) {
@@ -67,6 +67,32 @@ fn pools_that_are_not_global() {
     assert_refused(part, Some("y"), "not supported", "global average pool");
     let channels = conv().ints("axes", &[1]).node("ReduceMean", "c axes", "y");
     assert_refused(channels, Some("y"), "not supported", "global average pool");
+    // As many numbers as the global pool would yield.
+    let channels = Build::new(&[1, 2, 2, 1]).ints("axes", &[1]).node("ReduceMean", "x axes", "y");
+    assert_refused(channels, Some("y"), "not supported", "global average pool");
+    let attributes =
+        [("kernel_shape", Ints(&[4, 4])), ("strides", Ints(&[9, 9])), ("pads", Ints(&[1, 1, 0, 0]))];
+    assert_refused(
+        conv().node_with("AveragePool", "c", "y", &attributes),
+        Some("y"),
+        "not supported",
+        "global average pool",
+    );
+}
+
+#[test]
+fn pads_with_other_than_zeros() {
+    let pad = || conv().ints("pads", &[0, 0, 1, 1, 0, 0, 1, 1]).floats("one", &[], &[1.0]);
+    assert_refused(
+        pad().node("Pad", "c pads one", "p").node("Conv", "p w", "y"),
+        Some("p"),
+        "zeros",
+        "zero padding",
+    );
+    let reflected = pad().node_with("Pad", "c pads", "p", &[("mode", String("reflect"))]);
+    assert_refused(reflected.node("Conv", "p w", "y"), Some("p"), "zeros", "zero padding");
+    let elsewhere = pad().node("Pad", "c pads", "p").node("Relu", "p", "y");
+    assert_refused(elsewhere, Some("y"), "padded map", "directly before a Conv");
 }
 
 #[test]
@@ -131,6 +157,13 @@ fn kernels_that_are_no_mixture() {
         .node("MatMul", "other by_two", "b1")
         .node("Reshape", "b1 vector", "b");
     assert_refused(two.node("Conv", "x mixed b", "y"), Some("y"), "another routing", "share");
+    let both = mixed(routed().node("Sigmoid", "logits", "r"))
+        .weights("more", &[2, 4])
+        .node("Sigmoid", "flat", "other")
+        .node("MatMul", "other more", "n")
+        .node("Reshape", "n kernel", "second")
+        .node("Add", "mixed second", "k");
+    assert_refused(both.node("Conv", "x k", "y"), Some("k"), "two routings", "one sigmoid");
     let many = Build::new(&[1, 2, 4, 4])
         .weights("fc", &[2, 33])
         .weights("experts", &[33, 4])
@@ -188,6 +221,12 @@ fn broken_graphs() {
     let nothing = Build::new(&[1, 3]).weights("w", &[3, 0]).weights("v", &[0, 2]);
     let nothing = nothing.node("MatMul", "x w", "m").node("MatMul", "m v", "y");
     assert_refused(nothing, Some("m"), "3 x 0", "Conv");
+    let mut short = conv().node("Relu", "c", "y");
+    short.graph.initializer[0].dims[0] = 3;
+    assert_refused(short, Some("c"), "less or more data", "damaged");
+    // A name of a terabyte.
+    let long = [0x08, 8, 0x12, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20];
+    assert!(load_bytes(&long).is_err_and(|error| error.reason().contains("truncated")));
     let huge = conv().ints("shape", &[1, 2, 1 << 20, 1 << 20]).node("Expand", "c shape", "y");
     assert_refused(huge, Some("y"), "256 MiB", "shapes");
     let pads = [("pads", Ints(&[0, 0, i64::MAX, 1])), ("kernel_shape", Ints(&[1, 1]))];
