@@ -157,6 +157,20 @@ impl FloatLayer {
         Ok(errors)
     }
 
+    /// Quantises and runs one input: the layer's output in real numbers, and its step.
+    pub(crate) fn infer(
+        &self,
+        calibration: &Calibration,
+        input: &[f32],
+    ) -> Result<(Vec<f64>, f64), QuantizeError> {
+        let network = quantize(&self.network, calibration)?;
+        let runner = Runner::new(&network).expect("a quantised network can be built");
+        let written = &network.tensors[self.index + 1];
+        let trace = runner.run(Data::input(&network.tensors[0], input));
+        let output = trace.values[self.index + 1].as_ref().expect("every value is written");
+        Ok((output.iter().map(|q| written.dequantize(q)).collect(), written.scale))
+    }
+
     /// What the float network does on the inputs.
     pub(crate) fn calibrate(&self, inputs: &[Vec<f32>]) -> Calibration {
         let layers = &self.network.layers;
