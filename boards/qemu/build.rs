@@ -8,8 +8,7 @@ fn main() -> Result<(), Box<dyn error::Error>> {
     let machine = variable("CONDCONV_MACHINE", "the QEMU machine, such as mps2-an386")?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
-    // A program uses some of what a network exports.
-    let module = format!("#[allow(dead_code)]\n#[path = {network:?}]\npub mod network;\n");
+    let module = format!("#[path = {network:?}]\npub mod network;\n");
     fs::write(out.join("network.rs"), module)?;
     fs::write(out.join("memory.x"), memory_map(&machine)?)?;
 
