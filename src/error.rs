@@ -11,6 +11,8 @@ pub enum LayerError {
     ZeroDimension,
     /// The padded input is smaller than the kernel.
     KernelLargerThanInput,
+    /// A pooling window meets nothing but padding.
+    EmptyWindow,
     /// Input or output channels are not a multiple of the number of groups, or a depthwise layer's output
     /// channels differ from its input channels.
     Groups,
@@ -39,6 +41,7 @@ impl LayerError {
         match self {
             Self::ZeroDimension => "a dimension, stride, dilation or group count is zero",
             Self::KernelLargerThanInput => "the kernel is larger than the padded input",
+            Self::EmptyWindow => "a pooling window meets nothing but padding",
             Self::Groups => "channels and groups do not match",
             Self::WeightLength => "the number of weights does not match the shape",
             Self::TableLength => "a table does not have one entry per channel or expert",
