@@ -97,8 +97,8 @@ Made from `tools/` by
     python -m train all
 
 which writes everything here but DATA.md. Accuracies are those of the float networks, in percent. Shipped is
-the seed that is best on validation; the test split was used for this table only. `NAME.json` has all the
-figures. A static twin has the layers of its CondConv network with one expert each; a wide static network has
+the seed that is best on validation; `tools/train/README.md` tells which other widths were measured.
+`NAME.json` has all the figures. A static twin has the layers of its CondConv network with one expert each; a wide static network has
 the twin's layers widened to the flash of the CondConv network. Multiply-adds leave out the mixing, which has a
 column of its own; flash is int8 weights with all experts and int16 routing matrices; RAM is the int8 input and
 output of the layer for which their sum is largest.
