@@ -46,7 +46,7 @@ impl<'a> Importer<'a> {
         let kernels =
             self.kernels(node, weight, node.input(2), channels, |kernel| hwi(kernel, channels, taps))?;
         let op = Op::Conv { window, groups, kernels, clamp: Clamp::NONE };
-        Ok(self.add_layer(&node.name, op, features.value, output, geometry.output()))
+        Ok(self.add_layer(&node.name, op, vec![features.value], output, geometry.output()))
     }
 
     fn window(&self, node: &Node, before: Padding, weight: &str) -> Option<Window> {
@@ -158,7 +158,7 @@ impl<'a> Importer<'a> {
                     && kernels.routing.is_some()
                     && kernels.routing == self.routing_of.get(gate).copied()
             }
-            Op::GlobalAveragePool => false,
+            _ => false,
         };
         // One number a channel, along the channels of the map.
         let dims = self.trace.shape(bias);
@@ -169,7 +169,7 @@ impl<'a> Importer<'a> {
             return Ok(false);
         }
         let mixed = self.probe_mixture(node, gate, bias)?;
-        if let Some(kernels) = super::fold::kernels_of(&mut self.layers[layer].op) {
+        if let Some(kernels) = self.layers[layer].op.kernels_mut() {
             kernels.expert_biases.resize_with(mixed.experts.len(), || vec![0.0; channels]);
             let rows = kernels
                 .expert_biases
@@ -210,7 +210,7 @@ impl<'a> Importer<'a> {
             };
         if whole_map {
             let vector = Shape::vector(shape.channels);
-            Ok(Some(self.add_layer(&node.name, Op::GlobalAveragePool, features.value, output, vector)))
+            Ok(Some(self.add_layer(&node.name, Op::GlobalAveragePool, vec![features.value], output, vector)))
         } else {
             Err(unsupported(node))
         }

@@ -121,7 +121,7 @@ impl<'a> Importer<'a> {
         let features = self.demand(node, name)?;
         self.in_order(node, &features)?;
         let layer = self.own_layer(&features);
-        let (layer, features) = match layer.filter(|&layer| clamp_of(&mut self.layers[layer].op).is_some()) {
+        let (layer, features) = match layer.filter(|&layer| self.layers[layer].op.clamp_mut().is_some()) {
             Some(layer) => (layer, self.folded(&features, output)),
             None => {
                 let (layer, features) = self.add_identity(node, &features, output);
@@ -129,7 +129,7 @@ impl<'a> Importer<'a> {
                 (layer, features)
             }
         };
-        if let Some(clamp) = clamp_of(&mut self.layers[layer].op) {
+        if let Some(clamp) = self.layers[layer].op.clamp_mut() {
             let within = |bound: f32| bound.max(bounds.min).min(bounds.max);
             *clamp = Clamp { min: within(clamp.min), max: within(clamp.max) };
         }
@@ -191,12 +191,12 @@ impl<'a> Importer<'a> {
         self.in_order(node, features)?;
         let open = self
             .own_layer(features)
-            .filter(|&layer| clamp_of(&mut self.layers[layer].op).is_some_and(|clamp| *clamp == Clamp::NONE));
+            .filter(|&layer| self.layers[layer].op.clamp_mut().is_some_and(|clamp| *clamp == Clamp::NONE));
         let (layer, features) = match open {
             Some(layer) => (layer, self.folded(features, output)),
             None => self.add_identity(node, features, output),
         };
-        if let Some(kernels) = kernels_of(&mut self.layers[layer].op) {
+        if let Some(kernels) = self.layers[layer].op.kernels_mut() {
             scale_and_shift(kernels, affine);
         }
         self.values[features.value].onnx_name = output.into();
@@ -227,22 +227,8 @@ impl<'a> Importer<'a> {
             routing: None,
         };
         let op = Op::Conv { window: Window::new([1, 1]), groups: channels, kernels, clamp: Clamp::NONE };
-        let copy = self.add_layer(&node.name, op, features.value, output, shape);
+        let copy = self.add_layer(&node.name, op, vec![features.value], output, shape);
         (self.layers.len() - 1, copy)
-    }
-}
-
-pub(super) fn clamp_of(op: &mut Op) -> Option<&mut Clamp> {
-    match op {
-        Op::Conv { clamp, .. } | Op::Linear { clamp, .. } => Some(clamp),
-        Op::GlobalAveragePool => None,
-    }
-}
-
-pub(super) fn kernels_of(op: &mut Op) -> Option<&mut Kernels> {
-    match op {
-        Op::Conv { kernels, .. } | Op::Linear { kernels, .. } => Some(kernels),
-        Op::GlobalAveragePool => None,
     }
 }
 

@@ -153,12 +153,12 @@ impl<'a> Importer<'a> {
         &mut self,
         name: &str,
         op: Op,
-        input: ValueId,
+        inputs: Vec<ValueId>,
         output: &str,
         shape: Shape,
     ) -> Features {
         let value = self.add_value(output, shape);
-        let layer = Layer { name: name.into(), op, input, output: value, preactivation: output.into() };
+        let layer = Layer { name: name.into(), op, inputs, output: value, preactivation: output.into() };
         self.layers.push(layer);
         self.features(value, output)
     }

@@ -48,7 +48,7 @@ impl<'a> Importer<'a> {
         let kernels =
             Kernels { channels, experts: vec![expert], bias, expert_biases: Vec::new(), routing: None };
         let op = Op::Linear { kernels, clamp: Clamp::NONE };
-        Ok(Some(self.add_layer(&node.name, op, features.value, output, Shape::vector(channels))))
+        Ok(Some(self.add_layer(&node.name, op, vec![features.value], output, Shape::vector(channels))))
     }
 
     fn gemm_bias(&self, node: &Node, channels: usize) -> Result<Vec<f32>, Fault> {

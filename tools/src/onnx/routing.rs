@@ -1,9 +1,9 @@
-//! From a sigmoid to the routing function: pool, fully connected, sigmoid.
+//! From a sigmoid or softmax to the routing function: pool, fully connected, sigmoid or softmax.
 
 use super::error::Fault;
 use super::import::Importer;
 use super::node::{Node, unsupported};
-use crate::graph::{Clamp, Layer, Op, Routing, RoutingId, ValueId};
+use crate::graph::{Clamp, Gate, Layer, Op, Routing, RoutingId, ValueId};
 
 /// More experts than any published network has; the library is tested up to here.
 const MAX_EXPERTS: usize = 32;
@@ -23,13 +23,6 @@ impl Importer<'_> {
                 format!("a CondConv may have up to {MAX_EXPERTS} experts"),
             ));
         }
-        if node.operator == "Softmax" {
-            return Err(Fault::at(
-                node,
-                "routes by softmax",
-                "train with routing by sigmoid, as CondConv does",
-            ));
-        }
         let logits = self.demand(node, node.input(0).unwrap_or_default())?;
         self.in_order(node, &logits)?;
         let linear = self.layers.iter().rfind(|layer| layer.output == logits.value).and_then(matrix_and_bias);
@@ -37,6 +30,7 @@ impl Importer<'_> {
             .filter(|(features, ..)| self.values[*features].shape.pixels() == 1)
             .unwrap_or_else(|| (logits.value, identity(experts), vec![0.0; experts]));
         let routing = Routing {
+            gate: if node.operator == "Softmax" { Gate::Softmax } else { Gate::Sigmoid },
             name: node.name.clone(),
             onnx_name: gate.into(),
             input: self.before_pool(features),
@@ -54,7 +48,7 @@ impl Importer<'_> {
             .layers
             .iter()
             .find(|layer| layer.output == vector && matches!(layer.op, Op::GlobalAveragePool));
-        pool.map_or(vector, |pool| pool.input)
+        pool.map_or(vector, |pool| pool.inputs[0])
     }
 }
 
@@ -69,7 +63,7 @@ fn matrix_and_bias(layer: &Layer) -> Option<(ValueId, Vec<Vec<f32>>, Vec<f32>)> 
     match (&kernels.experts[..], kernels.routing) {
         ([expert], None) => {
             let rows = expert.chunks(expert.len() / kernels.channels).map(<[f32]>::to_vec).collect();
-            Some((layer.input, rows, kernels.bias.clone()))
+            Some((layer.inputs[0], rows, kernels.bias.clone()))
         }
         _ => None,
     }

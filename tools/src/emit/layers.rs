@@ -1,0 +1,220 @@
+//! The statics: a layer or routing function each, with its tables.
+
+use std::fmt::{self, Write as _};
+
+use condconv::{Operand, WeightSums};
+
+use super::Writer;
+use super::text::{dimensions, padding, shape, table, window, wrapped};
+use crate::graph::Gate;
+use crate::quantized::{Kernels, Layer, Op, Requantize, Routing, Tensor};
+
+impl Writer<'_> {
+    pub(super) fn routing(&self, out: &mut String, id: usize) -> fmt::Result {
+        let network = &self.plan.network;
+        let routing: &Routing = &network.routings[id];
+        let tensor = &network.tensors[routing.input];
+        writeln!(
+            out,
+            "\n/// `{}`: {} -> {} routing weights.",
+            routing.name,
+            dimensions(tensor.shape),
+            routing.bias.len()
+        )?;
+        let element = tensor.element.rust_name();
+        let gate = match routing.gate {
+            Gate::Sigmoid => "SigmoidGate",
+            Gate::Softmax => "SoftmaxGate",
+        };
+        writeln!(out, "static ROUTING_{id}: Routing<'static, {element}, {gate}> = {{")?;
+        table(out, "    ", "static MATRIX", "i16", &routing.matrix)?;
+        table(out, "    ", "static BIAS", "i64", &routing.bias)?;
+        table(out, "    ", "static MULTIPLIERS", "i16", &routing.multipliers)?;
+        table(out, "    ", "static SHIFTS", "u8", &routing.shifts)?;
+        new(
+            out,
+            "Routing",
+            &[
+                shape(tensor.shape),
+                tensor.zero_point.to_string(),
+                "&MATRIX".into(),
+                "&BIAS".into(),
+                "&MULTIPLIERS".into(),
+                "&SHIFTS".into(),
+            ],
+        )
+    }
+
+    pub(super) fn layer(&self, out: &mut String, index: usize) -> fmt::Result {
+        let layer = &self.plan.network.layers[index];
+        let network = &self.plan.network;
+        let inputs: Vec<&Tensor> = layer.inputs.iter().map(|&id| &network.tensors[id]).collect();
+        let output = &network.tensors[layer.output];
+        let name = &self.names[index];
+        describe(out, layer, &inputs, output)?;
+        let op = layer.op.name();
+        if let Op::Concat { parts, shape: whole } = &layer.op {
+            for (number, (part, input)) in parts.iter().zip(&inputs).enumerate() {
+                let elements = types(&[input, &output]);
+                writeln!(out, "static {name}_{number}: {op}<{elements}> = {{")?;
+                new(
+                    out,
+                    op,
+                    &[
+                        shape(part.shape),
+                        whole.channels.to_string(),
+                        part.first_channel.to_string(),
+                        operand(&part.operand),
+                        part.shift.to_string(),
+                        output.zero_point.to_string(),
+                    ],
+                )?;
+            }
+            return Ok(());
+        }
+        writeln!(out, "static {name}: {op}<{}> = {{", generics(&layer.op, &inputs, output))?;
+        match layer.op.kernels() {
+            Some(Kernels::Static(kernels)) => {
+                table(out, "    ", "static BIAS", "i32", &kernels.bias)?;
+                sums_table(out, &kernels.sums)?;
+            }
+            Some(Kernels::Experts(kernels)) => {
+                table(out, "    ", "static RATIOS", "i16", &kernels.ratios)?;
+                table(out, "    ", "static BIAS", "i32", &kernels.bias)?;
+                table(out, "    ", "static EXPERT_BIAS", "i32", &kernels.expert_bias)?;
+                sums_table(out, &kernels.sums)?;
+            }
+            None => {}
+        }
+        if let Op::Lookup { table: results, .. } = &layer.op {
+            table(out, "    ", "static TABLE", output.element.rust_name(), results)?;
+            return writeln!(out, "    Lookup::new(&TABLE)\n}};");
+        }
+        if let Some(requantize) = layer.op.requantize() {
+            table(out, "    ", "static MULTIPLIERS", "i32", &requantize.multipliers)?;
+        }
+        new(out, op, &self.arguments(index, &inputs))
+    }
+
+    /// The arguments of a layer's `new`.
+    fn arguments(&self, index: usize, inputs: &[&Tensor]) -> Vec<String> {
+        let layer = &self.plan.network.layers[index];
+        let zero_point = inputs[0].zero_point.to_string();
+        let mut arguments = match &layer.op {
+            Op::Conv { geometry, .. } => {
+                let geometry = format!(
+                    "checked(Geometry::new(\n            {},\n            {},\n            {},\n            {},\n        ))",
+                    shape(geometry.input()),
+                    geometry.output().channels,
+                    window(&geometry.window(), 12),
+                    geometry.groups()
+                );
+                vec![geometry, zero_point]
+            }
+            Op::Linear { features, .. } => vec![features.to_string(), zero_point],
+            Op::GlobalAveragePool { shape: pooled, shift, .. } => {
+                vec![shape(*pooled), zero_point, shift.to_string()]
+            }
+            Op::AveragePool { shape: pooled, window: w, shift, .. } => {
+                vec![shape(*pooled), window(w, 8), zero_point, shift.to_string()]
+            }
+            Op::MaxPool { shape: pooled, window: w } => vec![shape(*pooled), window(w, 8)],
+            Op::Pad { shape: inner, padding: p } => vec![shape(*inner), padding(p), zero_point],
+            Op::Add { shape: summed, operands: [a, b], shift, bounds } => {
+                let Requantize { zero_point, min, max, .. } = bounds;
+                let mut arguments = vec![shape(*summed), operand(a), operand(b)];
+                arguments.extend([shift.to_string(), zero_point.to_string()]);
+                arguments.extend([min.to_string(), max.to_string()]);
+                arguments
+            }
+            Op::Mul { shape: scaled, per_channel, .. } => {
+                vec![shape(*scaled), zero_point, per_channel.to_string(), inputs[1].zero_point.to_string()]
+            }
+            Op::Softmax { classes, multiplier, shift } => {
+                vec![classes.to_string(), multiplier.to_string(), shift.to_string()]
+            }
+            Op::Concat { .. } | Op::Lookup { .. } => Vec::new(),
+        };
+        let place = &self.plan.weight_places[index];
+        let weights = format!("WEIGHTS.weights({}, {})", place.start, place.len());
+        match layer.op.kernels() {
+            Some(Kernels::Static(_)) => {
+                arguments.push(format!("checked(StaticKernels::new({weights}, &BIAS, &SUMS))"));
+            }
+            Some(Kernels::Experts(kernels)) => {
+                let inner = [
+                    kernels.count.to_string(),
+                    weights,
+                    "&RATIOS".into(),
+                    kernels.shift.to_string(),
+                    "&BIAS".into(),
+                    "&EXPERT_BIAS".into(),
+                    "&SUMS".into(),
+                ];
+                let lines: String = inner.iter().map(|line| format!("            {line},\n")).collect();
+                arguments.push(format!("checked(Experts::new(\n{lines}        ))"));
+            }
+            None => {}
+        }
+        if let Some(Requantize { zero_point, min, max, .. }) = layer.op.requantize() {
+            arguments.push(format!("checked(Requantize::new(&MULTIPLIERS, {zero_point}, {min}, {max}))"));
+        }
+        arguments
+    }
+}
+
+/// `checked(OP::new(ARGUMENTS))`, an argument a line, as the value of a static.
+fn new(out: &mut String, op: &str, arguments: &[String]) -> fmt::Result {
+    writeln!(out, "    checked({op}::new(")?;
+    for argument in arguments {
+        writeln!(out, "        {argument},")?;
+    }
+    writeln!(out, "    ))\n}};")
+}
+
+fn describe(out: &mut String, layer: &Layer, inputs: &[&Tensor], output: &Tensor) -> fmt::Result {
+    let from: Vec<String> = inputs.iter().map(|input| dimensions(input.shape)).collect();
+    let mut details = String::new();
+    if let Op::Conv { geometry, .. } = &layer.op {
+        let [height, width] = geometry.window().kernel;
+        write!(details, ", kernel {height}x{width}")?;
+        if geometry.groups() > 1 && !geometry.is_depthwise() {
+            write!(details, ", {} groups", geometry.groups())?;
+        }
+    }
+    if let Op::Lookup { function, .. } = &layer.op {
+        write!(details, ", {function}")?;
+    }
+    if let Some(experts) = layer.op.experts() {
+        write!(details, ", {} experts", experts.count)?;
+    }
+    let to = dimensions(output.shape);
+    writeln!(out, "\n/// `{}`: {} -> {to}{details}.", layer.name, from.join(" and "))
+}
+
+/// The generic arguments of a layer's type: a lifetime where it borrows tables, and the element types.
+fn generics(op: &Op, inputs: &[&Tensor], output: &Tensor) -> String {
+    let elements = match op {
+        Op::MaxPool { .. } | Op::Pad { .. } | Op::Softmax { .. } => types(inputs),
+        Op::Lookup { .. } => types(&[output]),
+        _ => types(&[inputs, &[output]].concat()),
+    };
+    let owned = matches!(op, Op::MaxPool { .. } | Op::Pad { .. } | Op::Softmax { .. } | Op::Add { .. });
+    if owned { elements } else { format!("'static, {elements}") }
+}
+
+fn types(tensors: &[&Tensor]) -> String {
+    tensors.iter().map(|tensor| tensor.element.rust_name()).collect::<Vec<_>>().join(", ")
+}
+
+fn operand(operand: &Operand) -> String {
+    format!("Operand::new({}, {})", operand.zero_point, operand.multiplier)
+}
+
+fn sums_table(out: &mut String, sums: &[WeightSums]) -> fmt::Result {
+    let pairs: Vec<String> = sums.iter().map(|s| format!("[{}, {}]", s.positive, s.negative)).collect();
+    writeln!(out, "    #[rustfmt::skip]")?;
+    writeln!(out, "    const SUMS: [WeightSums; {}] = WeightSums::table([", sums.len())?;
+    write!(out, "{}", wrapped(&pairs, "        "))?;
+    writeln!(out, "    ]);")
+}
