@@ -194,6 +194,15 @@ pub enum Function {
     Silu,
     /// Hyperbolic tangent.
     Tanh,
+    /// `x` if positive, else `alpha (exp(x) - 1)`.
+    Elu {
+        /// The negated value far below zero.
+        alpha: f32,
+    },
+    /// `ln(1 + exp(x))`.
+    Softplus,
+    /// `x tanh(ln(1 + exp(x)))`.
+    Mish,
     /// `x / 2 (1 + erf(x / sqrt(2)))`.
     Gelu,
     /// `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`.
@@ -217,11 +226,32 @@ impl Function {
             Self::Sigmoid => 1.0 / (1.0 + (-x).exp()),
             Self::Silu => x / (1.0 + (-x).exp()),
             Self::Tanh => x.tanh(),
+            Self::Elu { alpha } => {
+                if x < 0.0 {
+                    f64::from(alpha) * x.exp_m1()
+                } else {
+                    x
+                }
+            }
+            Self::Softplus => softplus(x),
+            Self::Mish => x * softplus(x).tanh(),
             Self::Gelu => 0.5 * x * (1.0 + libm::erf(x / std::f64::consts::SQRT_2)),
             Self::GeluTanh => {
                 let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
                 0.5 * x * (1.0 + inner.tanh())
             }
+        }
+    }
+
+    /// Whether the function is more than a line or a clamp.
+    pub(crate) fn is_curved(self) -> bool {
+        match self {
+            Self::LeakyRelu { slope } => slope.is_finite() && slope != 0.0 && slope != 1.0,
+            Self::HardSigmoid { alpha, beta } => {
+                alpha.is_finite() && alpha != 0.0 && (alpha, beta) != (1.0, 0.0)
+            }
+            Self::Elu { alpha } => alpha.is_finite() && alpha != 0.0,
+            _ => true,
         }
     }
 
@@ -235,9 +265,17 @@ impl Function {
             Self::Sigmoid => "Sigmoid",
             Self::Silu => "SiLU",
             Self::Tanh => "Tanh",
+            Self::Elu { .. } => "ELU",
+            Self::Softplus => "Softplus",
+            Self::Mish => "Mish",
             Self::Gelu | Self::GeluTanh => "GELU",
         }
     }
+}
+
+fn softplus(x: f64) -> f64 {
+    // Without overflow.
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
 /// Bounds of a fused activation: ReLU is `0..inf`, ReLU6 `0..6`, none `-inf..inf`.

@@ -124,7 +124,7 @@ impl Importer<'_> {
     }
 
     /// Evaluates values, given the numbers of others.
-    fn evaluate(
+    pub(super) fn evaluate(
         &self,
         node: &Node,
         given: &[(&str, &[f32])],

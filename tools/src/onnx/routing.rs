@@ -16,6 +16,13 @@ impl Importer<'_> {
         }
         let node = self.gate_node(gate).ok_or_else(|| unsupported(user))?;
         let experts = self.trace.len(gate);
+        if node.operator == "Softmax" && !self.is_softmax_of_all(node, gate) {
+            return Err(Fault::at(
+                node,
+                "does not make all routing weights sum to one",
+                "take the softmax over all experts of a layer",
+            ));
+        }
         if experts > MAX_EXPERTS {
             return Err(Fault::at(
                 node,

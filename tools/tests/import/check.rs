@@ -1,7 +1,7 @@
 //! Comparison of an imported network with the graph that it was made from.
 
 use condconv::Shape;
-use condconv_tools::graph::{Network, Op};
+use condconv_tools::graph::Network;
 use condconv_tools::onnx::Import;
 use condconv_tools::reference::{Reference, nhwc_from_nchw};
 
@@ -44,9 +44,5 @@ pub(crate) fn compare(import: &Import, input: &[f32]) -> Vec<f32> {
 
 /// The number of experts of each layer that has kernels.
 pub(crate) fn experts(network: &Network) -> Vec<usize> {
-    let experts = network.layers.iter().filter_map(|layer| match &layer.op {
-        Op::Conv { kernels, .. } | Op::Linear { kernels, .. } => Some(kernels.experts.len()),
-        Op::GlobalAveragePool => None,
-    });
-    experts.collect()
+    network.layers.iter().filter_map(|layer| Some(layer.op.kernels()?.experts.len())).collect()
 }
