@@ -9,6 +9,8 @@ use core::fmt;
 pub enum LayerError {
     /// A height, width, channel count, kernel extent, stride, dilation or group count is zero.
     ZeroDimension,
+    /// An extent exceeds 2^24, or a tensor has 2^31 elements or more.
+    TooLarge,
     /// The padded input is smaller than the kernel.
     KernelLargerThanInput,
     /// Input or output channels are not a multiple of the number of groups, or a depthwise layer's output
@@ -38,6 +40,7 @@ impl LayerError {
     pub const fn message(self) -> &'static str {
         match self {
             Self::ZeroDimension => "a dimension, stride, dilation or group count is zero",
+            Self::TooLarge => "an extent exceeds 2^24 or a tensor has 2^31 elements or more",
             Self::KernelLargerThanInput => "the kernel is larger than the padded input",
             Self::Groups => "channels and groups do not match",
             Self::WeightLength => "the number of weights does not match the shape",

@@ -71,7 +71,7 @@ pub use edge::{Quantization, argmax};
 pub use error::{LayerError, checked};
 pub use kernel_source::StaticKernels;
 pub use linear::{CondLinear, Linear};
-pub use memory::{Aligned, head, read_write};
+pub use memory::{Aligned, head, may_write_last, read_write};
 pub use mixing::{Experts, MixBuffer, MixScratch};
 pub use observe::{Observer, RoutingTrace};
 pub use pooling::GlobalAveragePool;

@@ -27,6 +27,31 @@ impl<const LEN: usize> Aligned<LEN> {
     }
 }
 
+/// Whether ranges lie inside an arena and none overlaps the last: a layer may write the last while it reads the
+/// others. For constant evaluation.
+///
+/// ```
+/// assert!(condconv::may_write_last(&[0..4, 4..6], 6));
+/// assert!(!condconv::may_write_last(&[0..4, 3..6], 6));
+/// assert!(!condconv::may_write_last(&[0..4, 4..7], 6));
+/// ```
+#[must_use]
+pub const fn may_write_last(ranges: &[Range<usize>], arena: usize) -> bool {
+    let Some((last, others)) = ranges.split_last() else { return true };
+    if last.start > last.end || last.end > arena {
+        return false;
+    }
+    let mut i = 0;
+    while i < others.len() {
+        let Range { start, end } = others[i];
+        if start > end || end > arena || (start < last.end && last.start < end) {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
 /// Two ranges of an arena that do not overlap, the first to read and the second to write.
 ///
 /// ```
@@ -38,7 +63,7 @@ impl<const LEN: usize> Aligned<LEN> {
 ///
 /// # Panics
 ///
-/// If they overlap or leave the arena. Generated code checks its ranges in constant evaluation.
+/// If they overlap or leave the arena. Generated code checks its ranges by [`may_write_last`] when it is compiled.
 #[inline(always)]
 #[must_use]
 pub fn read_write<T>(arena: &mut [T], read: Range<usize>, write: Range<usize>) -> (&[T], &mut [T]) {
@@ -55,7 +80,8 @@ pub fn read_write<T>(arena: &mut [T], read: Range<usize>, write: Range<usize>) -
 /// The first `N` elements of an arena, where a generated network keeps its input.
 ///
 /// ```
-/// let input: &mut [i8; 2] = condconv::head(&mut [1, 2, 3]);
+/// let mut arena = [1, 2, 3];
+/// let input: &mut [i8; 2] = condconv::head(&mut arena);
 /// assert_eq!(input, &[1, 2]);
 /// ```
 ///

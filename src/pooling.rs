@@ -58,6 +58,18 @@ impl<'a, X: Element, Y: Element> GlobalAveragePool<'a, X, Y> {
         }
     }
 
+    /// Elements of the input.
+    #[must_use]
+    pub const fn input_len(&self) -> usize {
+        self.input.len()
+    }
+
+    /// Elements of the output.
+    #[must_use]
+    pub const fn output_len(&self) -> usize {
+        self.input.channels
+    }
+
     /// Pools an NHWC tensor into one value a channel.
     ///
     /// # Panics
@@ -65,7 +77,7 @@ impl<'a, X: Element, Y: Element> GlobalAveragePool<'a, X, Y> {
     /// If a slice is not of the layer's shape.
     #[inline]
     pub fn infer(&self, input: &[X], output: &mut [Y]) {
-        assert!(input.len() == self.input.len() && output.len() == self.input.channels);
+        assert!(input.len() == self.input_len() && output.len() == self.output_len());
         kernels::pool(self.input, self.zero_point, input, |channel, sum| {
             output[channel] = self.requantize.apply(0, sum << self.shift);
         });

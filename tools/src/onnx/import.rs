@@ -59,7 +59,9 @@ impl<'a> Importer<'a> {
         let output = self.output()?;
         let network =
             Network { values: self.values, input, output, routings: self.routings, layers: self.layers };
-        Ok(prune::prune(network))
+        let network = prune::prune(network);
+        check_numbers(self.source, &network)?;
+        Ok(network)
     }
 
     fn output(&mut self) -> Result<ValueId, Fault> {
@@ -189,4 +191,22 @@ impl<'a> Importer<'a> {
             Ok(())
         }
     }
+}
+
+/// Refuses kernels that became NaN or infinite, as by a batch norm with a negative variance.
+fn check_numbers(source: &Source, network: &Network) -> Result<(), Fault> {
+    for layer in &network.layers {
+        let (Op::Conv { kernels, .. } | Op::Linear { kernels, .. }) = &layer.op else { continue };
+        let numbers = kernels.experts.iter().chain(&kernels.expert_biases).chain([&kernels.bias]);
+        if numbers.flatten().any(|number| !number.is_finite()) {
+            let reason = "its weights are NaN or infinite once batch norm is folded";
+            let remedy = "check the training, the variances of batch norms first";
+            let node = source.nodes.iter().find(|node| node.name == layer.name);
+            return Err(match node {
+                Some(node) => Fault::at(node, reason, remedy),
+                None => Fault::new(format!("layer `{}`: {reason}", layer.name), remedy),
+            });
+        }
+    }
+    Ok(())
 }

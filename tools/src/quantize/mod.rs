@@ -15,7 +15,7 @@ pub use kernels::interleave;
 
 use crate::graph::{self, Clamp, Network, ValueId};
 use crate::parallel;
-use crate::quantized::{ElementType, Kernels, Layer, Op, QuantizedNetwork, Requantize, Tensor};
+use crate::quantized::{ElementType, Kernels, Layer, Op, QuantizedNetwork, Requantize, Routing, Tensor};
 use crate::run::{Data, RunnableLayer, route};
 use kernels::{Quantized, Scales, experts, fixed, leaves_room_for_int16, multiplier};
 
@@ -57,8 +57,8 @@ struct Quantizer<'a> {
     result: QuantizedNetwork,
     /// Integer values of the calibration inputs, of tensors that a layer still has to read.
     values: BTreeMap<ValueId, Vec<Data>>,
-    /// Routing weights of the calibration inputs.
-    routings: BTreeMap<graph::RoutingId, Vec<Vec<RoutingWeight>>>,
+    /// Routing functions that layers have used so far, and their weights for the calibration inputs.
+    routings: BTreeMap<graph::RoutingId, (Routing, Vec<Vec<RoutingWeight>>)>,
 }
 
 impl<'a> Quantizer<'a> {
@@ -71,7 +71,7 @@ impl<'a> Quantizer<'a> {
         let result = QuantizedNetwork {
             input: float.input,
             output: float.output,
-            routings: float.routings.iter().map(|r| routing::quantize(r, &tensors[r.input])).collect(),
+            routings: Vec::new(),
             tensors,
             layers: Vec::new(),
         };
@@ -90,6 +90,8 @@ impl<'a> Quantizer<'a> {
             self.layer(index).map_err(|error| error.at(&layer.name))?;
             self.drop_values_without_reader_after(index);
         }
+        // Every routing function is used by some layer; the map has them in the order of their ids.
+        self.result.routings = self.routings.into_values().map(|(routing, _)| routing).collect();
         Ok(self.result)
     }
 
@@ -98,8 +100,7 @@ impl<'a> Quantizer<'a> {
         if let Some(id) = routing_of(&layer.op) {
             self.route(id)?;
         }
-        // A routing may depend on a tensor whose scale a layer has raised, so it is quantised when it is used;
-        // the layer itself twice: once to see its mean error, once with that error out of its bias.
+        // Once to see the layer's mean error, once with that error out of its bias.
         let first = self.quantize_op(index, None)?;
         let correction = match &layer.op {
             graph::Op::GlobalAveragePool => None,
@@ -117,7 +118,7 @@ impl<'a> Quantizer<'a> {
         Ok(())
     }
 
-    /// Quantises a routing function on the tensor that it reads and runs it on the calibration inputs.
+    /// Quantises a routing function on the tensor that it reads, whose scale is settled by now, and runs it on the calibration inputs.
     fn route(&mut self, id: graph::RoutingId) -> Result<(), QuantizeError> {
         if self.routings.contains_key(&id) {
             return Ok(());
@@ -128,8 +129,7 @@ impl<'a> Quantizer<'a> {
         let weights = parallel::map(&self.values[&float.input], |input| route(&quantized, tensor, input))
             .into_iter()
             .collect::<Result<_, _>>()?;
-        self.routings.insert(id, weights);
-        self.result.routings[id] = quantized;
+        self.routings.insert(id, (quantized, weights));
         Ok(())
     }
 
@@ -250,7 +250,7 @@ impl<'a> Quantizer<'a> {
     /// Runs a layer on the calibration inputs.
     fn outputs(&self, op: &Op, layer: &graph::Layer, output: &Tensor) -> Result<Vec<Data>, LayerError> {
         let runnable = RunnableLayer::new(op, &self.result.tensors[layer.input], output)?;
-        let routing = op.experts().map(|experts| &self.routings[&experts.routing]);
+        let routing = op.experts().map(|experts| &self.routings[&experts.routing].1);
         let samples: Vec<(&Data, &[RoutingWeight])> = self.values[&layer.input]
             .iter()
             .enumerate()
