@@ -71,6 +71,18 @@ impl<X: Element, Y: Element> ConcatPart<X, Y> {
         }
     }
 
+    /// Elements of the input.
+    #[must_use]
+    pub const fn input_len(&self) -> usize {
+        self.input.len()
+    }
+
+    /// Elements of the output.
+    #[must_use]
+    pub const fn output_len(&self) -> usize {
+        self.input.pixels() * self.output_channels
+    }
+
     /// Writes this part of the output and leaves the rest as it is.
     ///
     /// # Panics
@@ -78,9 +90,7 @@ impl<X: Element, Y: Element> ConcatPart<X, Y> {
     /// If a slice is not of the layer's shape.
     #[inline]
     pub fn infer(&self, input: &[X], output: &mut [Y]) {
-        assert!(
-            input.len() == self.input.len() && output.len() == self.input.pixels() * self.output_channels
-        );
+        assert!(input.len() == self.input_len() && output.len() == self.output_len());
         self.copy(input, output);
     }
 
@@ -138,6 +148,18 @@ impl<X: Element> Pad<X> {
         )
     }
 
+    /// Elements of the input.
+    #[must_use]
+    pub const fn input_len(&self) -> usize {
+        self.input.len()
+    }
+
+    /// Elements of the output.
+    #[must_use]
+    pub const fn output_len(&self) -> usize {
+        self.output().len()
+    }
+
     /// Pads an NHWC tensor.
     ///
     /// # Panics
@@ -145,7 +167,7 @@ impl<X: Element> Pad<X> {
     /// If a slice is not of the layer's shape.
     #[inline]
     pub fn infer(&self, input: &[X], output: &mut [X]) {
-        assert!(input.len() == self.input.len() && output.len() == self.output().len());
+        assert!(input.len() == self.input_len() && output.len() == self.output_len());
         self.pad(input, output);
     }
 

@@ -63,6 +63,18 @@ impl<'a, X: Element, Y: Element> DepthwiseConv2d<'a, X, Y> {
         self.convolution.geometry()
     }
 
+    /// Elements of the input.
+    #[must_use]
+    pub const fn input_len(&self) -> usize {
+        self.geometry().input().len()
+    }
+
+    /// Elements of the output.
+    #[must_use]
+    pub const fn output_len(&self) -> usize {
+        self.geometry().output().len()
+    }
+
     /// Convolves an NHWC tensor.
     ///
     /// # Panics
@@ -109,6 +121,18 @@ impl<'a, X: Element, Y: Element> CondDepthwiseConv2d<'a, X, Y> {
     #[must_use]
     pub const fn geometry(&self) -> Geometry {
         self.convolution.geometry()
+    }
+
+    /// Elements of the input.
+    #[must_use]
+    pub const fn input_len(&self) -> usize {
+        self.geometry().input().len()
+    }
+
+    /// Elements of the output.
+    #[must_use]
+    pub const fn output_len(&self) -> usize {
+        self.geometry().output().len()
     }
 
     /// Number of experts.

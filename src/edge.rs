@@ -27,11 +27,20 @@ impl Quantization {
     /// let pixels = Quantization::new(1.0, -128);
     /// assert_eq!(pixels.quantize(200.4), 72);
     /// assert_eq!(pixels.quantize(1e9), 127);
+    /// assert_eq!(Quantization::new(1.0, 0).quantize(0.499_999_97), 0);
     /// ```
     #[must_use]
     pub const fn quantize(&self, real: f32) -> i8 {
         let steps = real / self.scale;
-        let rounded = if steps < 0.0 { steps - 0.5 } else { steps + 0.5 } as i32;
+        let truncated = steps as i32;
+        let rest = steps - truncated as f32;
+        let rounded = if rest >= 0.5 {
+            truncated.saturating_add(1)
+        } else if rest <= -0.5 {
+            truncated.saturating_sub(1)
+        } else {
+            truncated
+        };
         let value = rounded.saturating_add(self.zero_point);
         if value < -128 {
             -128

@@ -83,6 +83,18 @@ impl<A: Element, B: Element, Y: Element> Add<A, B, Y> {
         }
     }
 
+    /// Elements of each input.
+    #[must_use]
+    pub const fn input_len(&self) -> usize {
+        self.shape.len()
+    }
+
+    /// Elements of the output.
+    #[must_use]
+    pub const fn output_len(&self) -> usize {
+        self.shape.len()
+    }
+
     /// Adds two tensors.
     ///
     /// # Panics
@@ -90,8 +102,7 @@ impl<A: Element, B: Element, Y: Element> Add<A, B, Y> {
     /// If a slice is not of the layer's shape.
     #[inline]
     pub fn infer(&self, a: &[A], b: &[B], output: &mut [Y]) {
-        let len = self.shape.len();
-        assert!(a.len() == len && b.len() == len && output.len() == len);
+        assert!(a.len() == self.input_len() && b.len() == a.len() && output.len() == self.output_len());
         self.add(a, b, output);
     }
 
@@ -158,6 +169,24 @@ impl<'a, A: Element, B: Element, Y: Element> Mul<'a, A, B, Y> {
         }
     }
 
+    /// Elements of the first input.
+    #[must_use]
+    pub const fn input_len(&self) -> usize {
+        self.shape.len()
+    }
+
+    /// Elements of the output.
+    #[must_use]
+    pub const fn output_len(&self) -> usize {
+        self.shape.len()
+    }
+
+    /// Elements of the second input.
+    #[must_use]
+    pub const fn factor_len(&self) -> usize {
+        if self.per_channel { self.shape.channels } else { self.shape.len() }
+    }
+
     /// Multiplies two tensors.
     ///
     /// # Panics
@@ -165,8 +194,9 @@ impl<'a, A: Element, B: Element, Y: Element> Mul<'a, A, B, Y> {
     /// If a slice is not of the layer's shape.
     #[inline]
     pub fn infer(&self, a: &[A], b: &[B], output: &mut [Y]) {
-        let factors = if self.per_channel { self.shape.channels } else { self.shape.len() };
-        assert!(a.len() == self.shape.len() && b.len() == factors && output.len() == self.shape.len());
+        assert!(
+            a.len() == self.input_len() && b.len() == self.factor_len() && output.len() == self.output_len()
+        );
         self.multiply(a, b, output);
     }
 

@@ -9,6 +9,8 @@ use core::fmt;
 pub enum LayerError {
     /// A height, width, channel count, kernel extent, stride, dilation or group count is zero.
     ZeroDimension,
+    /// An extent exceeds 2^24, or a tensor has 2^31 elements or more.
+    TooLarge,
     /// The padded input is smaller than the kernel.
     KernelLargerThanInput,
     /// A pooling window meets nothing but padding.
@@ -40,6 +42,7 @@ impl LayerError {
     pub const fn message(self) -> &'static str {
         match self {
             Self::ZeroDimension => "a dimension, stride, dilation or group count is zero",
+            Self::TooLarge => "an extent exceeds 2^24 or a tensor has 2^31 elements or more",
             Self::KernelLargerThanInput => "the kernel is larger than the padded input",
             Self::EmptyWindow => "a pooling window meets nothing but padding",
             Self::Groups => "channels and groups do not match",

@@ -78,7 +78,7 @@ pub use elementwise::{Add, Mul, Operand};
 pub use error::{LayerError, checked};
 pub use kernel_source::StaticKernels;
 pub use linear::{CondLinear, Linear};
-pub use memory::{Aligned, disjoint, head};
+pub use memory::{Aligned, disjoint, head, may_write_last};
 pub use mixing::{Experts, MixBuffer, MixScratch};
 pub use observe::{Observer, RoutingTrace};
 pub use pooling::{AveragePool2d, GlobalAveragePool, MaxPool2d};

@@ -64,6 +64,18 @@ impl<'a, X: Element, Y: Element> Linear<'a, X, Y> {
         }
     }
 
+    /// Elements of the input.
+    #[must_use]
+    pub const fn input_len(&self) -> usize {
+        self.features
+    }
+
+    /// Elements of the output.
+    #[must_use]
+    pub const fn output_len(&self) -> usize {
+        self.kernels.bias().len()
+    }
+
     /// Multiplies a vector.
     ///
     /// # Panics
@@ -71,7 +83,7 @@ impl<'a, X: Element, Y: Element> Linear<'a, X, Y> {
     /// If a slice is not of the layer's size.
     #[inline]
     pub fn infer(&self, input: &[X], output: &mut [Y]) {
-        assert!(input.len() == self.features && output.len() == self.kernels.bias().len());
+        assert!(input.len() == self.input_len() && output.len() == self.output_len());
         self.multiply(input, output);
     }
 
@@ -142,6 +154,18 @@ impl<'a, X: Element, Y: Element> CondLinear<'a, X, Y> {
         self.experts.count()
     }
 
+    /// Elements of the input.
+    #[must_use]
+    pub const fn input_len(&self) -> usize {
+        self.features
+    }
+
+    /// Elements of the output.
+    #[must_use]
+    pub const fn output_len(&self) -> usize {
+        self.experts.channels()
+    }
+
     /// Multiplies a vector by every expert and combines the products.
     ///
     /// # Panics
@@ -150,8 +174,8 @@ impl<'a, X: Element, Y: Element> CondLinear<'a, X, Y> {
     #[inline]
     pub fn infer(&self, input: &[X], routing: &[RoutingWeight], output: &mut [Y]) {
         assert!(
-            input.len() == self.features
-                && output.len() == self.experts.channels()
+            input.len() == self.input_len()
+                && output.len() == self.output_len()
                 && routing.len() == self.experts.count()
         );
         self.multiply(input, routing, output);

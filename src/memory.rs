@@ -27,6 +27,31 @@ impl<const LEN: usize> Aligned<LEN> {
     }
 }
 
+/// Whether ranges lie inside an arena and none overlaps the last: a layer may write the last while it reads the
+/// others. For constant evaluation.
+///
+/// ```
+/// assert!(condconv::may_write_last(&[0..4, 4..6], 6));
+/// assert!(!condconv::may_write_last(&[0..4, 3..6], 6));
+/// assert!(!condconv::may_write_last(&[0..4, 4..7], 6));
+/// ```
+#[must_use]
+pub const fn may_write_last(ranges: &[Range<usize>], arena: usize) -> bool {
+    let Some((last, others)) = ranges.split_last() else { return true };
+    if last.start > last.end || last.end > arena {
+        return false;
+    }
+    let mut i = 0;
+    while i < others.len() {
+        let Range { start, end } = others[i];
+        if start > end || end > arena || (start < last.end && last.start < end) {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
 /// Ranges of an arena that do not overlap: a layer's inputs and its output.
 ///
 /// ```
@@ -38,7 +63,7 @@ impl<const LEN: usize> Aligned<LEN> {
 ///
 /// # Panics
 ///
-/// If they overlap or leave the arena. The ranges of generated code are constants, and the check goes with them.
+/// If they overlap or leave the arena. Generated code checks its ranges by [`may_write_last`] when it is compiled.
 #[inline(always)]
 #[must_use]
 pub fn disjoint<T, const N: usize>(arena: &mut [T], ranges: [Range<usize>; N]) -> [&mut [T]; N] {
@@ -51,7 +76,8 @@ pub fn disjoint<T, const N: usize>(arena: &mut [T], ranges: [Range<usize>; N]) -
 /// The first `N` elements of an arena, where a generated network keeps its input.
 ///
 /// ```
-/// let input: &mut [i8; 2] = condconv::head(&mut [1, 2, 3]);
+/// let mut arena = [1, 2, 3];
+/// let input: &mut [i8; 2] = condconv::head(&mut arena);
 /// assert_eq!(input, &[1, 2]);
 /// ```
 ///

@@ -158,7 +158,7 @@ impl<'a> Experts<'a> {
             return Err(LayerError::MixOverflow);
         }
         let reach = (self.largest_mixed_sum >> self.shift) + kernel_len as i64;
-        if span * reach + self.largest_bias > i32::MAX as i64 {
+        if span.saturating_mul(reach).saturating_add(self.largest_bias) > i32::MAX as i64 {
             return Err(LayerError::AccumulatorOverflow);
         }
         Ok(())
@@ -174,8 +174,10 @@ impl<'a> Experts<'a> {
         if let Err(error) = self.check_lengths(channels, kernel_len) {
             return Err(error);
         }
-        let reach = ((span * self.largest_mixed_sum) >> self.shift) + 1;
-        if span * self.largest_expert_sum > i32::MAX as i64 || reach + self.largest_bias > i32::MAX as i64 {
+        let reach = (span.saturating_mul(self.largest_mixed_sum) >> self.shift) + 1;
+        if span * self.largest_expert_sum > i32::MAX as i64
+            || reach.saturating_add(self.largest_bias) > i32::MAX as i64
+        {
             return Err(LayerError::AccumulatorOverflow);
         }
         Ok(())
@@ -218,7 +220,7 @@ impl<'a> Experts<'a> {
     ) {
         let ratios = &self.ratios[channel * self.count..(channel + 1) * self.count];
         for ((out, weight), &ratio) in out.iter_mut().zip(routing).zip(ratios) {
-            *out = coefficient(weight.to_bits(), ratio);
+            *out = coefficient(non_negative(*weight), ratio);
         }
     }
 
@@ -228,9 +230,15 @@ impl<'a> Experts<'a> {
             return self.bias[channel];
         }
         let biases = &self.expert_bias[channel * self.count..(channel + 1) * self.count];
-        let sum: i64 = routing.iter().zip(biases).map(|(w, &b)| i64::from(w.to_bits()) * i64::from(b)).sum();
+        let sum: i64 =
+            routing.iter().zip(biases).map(|(w, &b)| i64::from(non_negative(*w)) * i64::from(b)).sum();
         self.bias[channel] + ((sum + (1 << 14)) >> 15) as i32
     }
+}
+
+/// Overflow is excluded for weights of 0 and more; a negative one counts as 0.
+fn non_negative(weight: RoutingWeight) -> i16 {
+    weight.to_bits().max(0)
 }
 
 const fn coefficient(weight: i16, ratio: i16) -> i32 {

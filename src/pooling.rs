@@ -58,6 +58,18 @@ impl<'a, X: Element, Y: Element> GlobalAveragePool<'a, X, Y> {
         }
     }
 
+    /// Elements of the input.
+    #[must_use]
+    pub const fn input_len(&self) -> usize {
+        self.input.len()
+    }
+
+    /// Elements of the output.
+    #[must_use]
+    pub const fn output_len(&self) -> usize {
+        self.input.channels
+    }
+
     /// Pools an NHWC tensor into one value a channel.
     ///
     /// # Panics
@@ -65,7 +77,7 @@ impl<'a, X: Element, Y: Element> GlobalAveragePool<'a, X, Y> {
     /// If a slice is not of the layer's shape.
     #[inline]
     pub fn infer(&self, input: &[X], output: &mut [Y]) {
-        assert!(input.len() == self.input.len() && output.len() == self.input.channels);
+        assert!(input.len() == self.input_len() && output.len() == self.output_len());
         kernels::pool(self.input, self.zero_point, input, |channel, sum| {
             output[channel] = self.requantize.apply(0, sum << self.shift);
         });
@@ -101,6 +113,18 @@ impl<X: Element> MaxPool2d<X> {
         }
     }
 
+    /// Elements of the input.
+    #[must_use]
+    pub const fn input_len(&self) -> usize {
+        self.geometry.input().len()
+    }
+
+    /// Elements of the output.
+    #[must_use]
+    pub const fn output_len(&self) -> usize {
+        self.geometry.output().len()
+    }
+
     /// Pools an NHWC tensor.
     ///
     /// # Panics
@@ -108,7 +132,7 @@ impl<X: Element> MaxPool2d<X> {
     /// If a slice is not of the layer's shape.
     #[inline]
     pub fn infer(&self, input: &[X], output: &mut [X]) {
-        assert!(input.len() == self.geometry.input().len() && output.len() == self.geometry.output().len());
+        assert!(input.len() == self.input_len() && output.len() == self.output_len());
         kernels::max_pool(&self.geometry, input, output);
     }
 }
@@ -171,6 +195,18 @@ impl<'a, X: Element, Y: Element> AveragePool2d<'a, X, Y> {
         }
     }
 
+    /// Elements of the input.
+    #[must_use]
+    pub const fn input_len(&self) -> usize {
+        self.geometry.input().len()
+    }
+
+    /// Elements of the output.
+    #[must_use]
+    pub const fn output_len(&self) -> usize {
+        self.geometry.output().len()
+    }
+
     /// Pools an NHWC tensor.
     ///
     /// # Panics
@@ -178,7 +214,7 @@ impl<'a, X: Element, Y: Element> AveragePool2d<'a, X, Y> {
     /// If a slice is not of the layer's shape.
     #[inline]
     pub fn infer(&self, input: &[X], output: &mut [Y]) {
-        assert!(input.len() == self.geometry.input().len() && output.len() == self.geometry.output().len());
+        assert!(input.len() == self.input_len() && output.len() == self.output_len());
         let (shift, requantize) = (self.shift, &self.requantize);
         kernels::average_pool(&self.geometry, self.zero_point, shift, requantize, input, output);
     }

@@ -75,7 +75,8 @@ impl<'a> Requantize<'a> {
     ///
     /// # Errors
     ///
-    /// [`LayerError::Multiplier`] if a multiplier is negative, [`LayerError::OutputRange`] if `min > max`.
+    /// [`LayerError::Multiplier`] if a multiplier is negative, [`LayerError::OutputRange`] if `min > max` or the
+    /// zero point is none of int16.
     ///
     /// ```
     /// use condconv::Requantize;
@@ -96,7 +97,7 @@ impl<'a> Requantize<'a> {
             }
             i += 1;
         }
-        if min > max {
+        if min > max || zero_point < <i16 as Element>::MIN || zero_point > <i16 as Element>::MAX {
             return Err(LayerError::OutputRange);
         }
         Ok(Self { multipliers, zero_point, min, max })

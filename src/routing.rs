@@ -15,7 +15,7 @@ use crate::quantize::{Element, check_zero_point, span};
 use crate::softmax::{exponent, shares};
 use crate::{LayerError, MAX_EXPERTS, Shape, kernels};
 
-/// A routing weight, in `0..=32767` units of 2^-15.
+/// A routing weight, in `0..=32767` units of 2^-15. Layers take a negative one for 0.
 pub type RoutingWeight = I1F15;
 
 /// The sigmoid's argument, saturated to -16..16.
@@ -122,7 +122,8 @@ impl<'a, X: Element, G: Gate> Routing<'a, X, G> {
         if pixels_span > i32::MAX as i64 {
             return Err(LayerError::RoutingOverflow);
         }
-        let limit = (1i64 << 47) - 32767 * pixels_span * input.channels as i64;
+        let reach = (32767 * pixels_span).saturating_mul(input.channels as i64);
+        let limit = (1i64 << 47).saturating_sub(reach);
         let mut i = 0;
         while i < experts {
             if multipliers[i] < 0 || shifts[i] == 0 || shifts[i] > 62 {
@@ -142,6 +143,12 @@ impl<'a, X: Element, G: Gate> Routing<'a, X, G> {
         self.bias.len()
     }
 
+    /// Elements of the input.
+    #[must_use]
+    pub const fn input_len(&self) -> usize {
+        self.input.len()
+    }
+
     /// The routing weights for an input.
     ///
     /// # Panics
@@ -149,7 +156,7 @@ impl<'a, X: Element, G: Gate> Routing<'a, X, G> {
     /// If `input` is not of the shape given, or `weights` not one an expert.
     #[inline]
     pub fn infer(&self, input: &[X], weights: &mut [RoutingWeight]) {
-        assert!(input.len() == self.input.len() && weights.len() == self.bias.len());
+        assert!(input.len() == self.input_len() && weights.len() == self.experts());
         self.route(input, weights);
     }
 

@@ -4,6 +4,9 @@ use core::ops::Range;
 
 use crate::LayerError;
 
+/// Largest extent of anything: heights, widths, channels, kernels, strides, paddings.
+const MAX_EXTENT: usize = 1 << 24;
+
 /// Height, width and channels of a tensor in NHWC order with a batch of one. A vector of k features is
 /// 1 x 1 x k.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,13 +49,19 @@ impl Shape {
         self.pixels() * self.channels
     }
 
-    const fn has_zero(&self) -> bool {
-        self.height == 0 || self.width == 0 || self.channels == 0
-    }
-
-    /// An error if a dimension is zero.
+    /// An error if a dimension is zero, or the tensor has 2^31 elements or more.
     pub(crate) const fn check(&self) -> Result<(), LayerError> {
-        if self.has_zero() { Err(LayerError::ZeroDimension) } else { Ok(()) }
+        let Self { height, width, channels } = *self;
+        if height == 0 || width == 0 || channels == 0 {
+            return Err(LayerError::ZeroDimension);
+        }
+        if height > MAX_EXTENT || width > MAX_EXTENT || channels > MAX_EXTENT {
+            return Err(LayerError::TooLarge);
+        }
+        if height as u128 * width as u128 * channels as u128 > i32::MAX as u128 {
+            return Err(LayerError::TooLarge);
+        }
+        Ok(())
     }
 }
 
@@ -137,29 +146,44 @@ impl Window {
     ///
     /// # Errors
     ///
-    /// [`LayerError::ZeroDimension`] or [`LayerError::KernelLargerThanInput`].
+    /// [`LayerError::ZeroDimension`], [`LayerError::TooLarge`] or [`LayerError::KernelLargerThanInput`].
     pub const fn output(&self, input: Shape, channels: usize) -> Result<Shape, LayerError> {
-        let [kernel_h, kernel_w] = self.kernel;
-        if input.has_zero()
-            || channels == 0
-            || self.taps() == 0
-            || self.stride[0] * self.stride[1] == 0
-            || self.dilation[0] * self.dilation[1] == 0
-        {
-            return Err(LayerError::ZeroDimension);
+        if let Err(error) = input.check() {
+            return Err(error);
         }
-        let extent_h = (kernel_h - 1) * self.dilation[0] + 1;
-        let extent_w = (kernel_w - 1) * self.dilation[1] + 1;
+        let mut axis = 0;
+        while axis < 2 {
+            if self.kernel[axis] == 0 || self.stride[axis] == 0 || self.dilation[axis] == 0 {
+                return Err(LayerError::ZeroDimension);
+            }
+            if self.kernel[axis] > MAX_EXTENT
+                || self.stride[axis] > MAX_EXTENT
+                || self.dilation[axis] > MAX_EXTENT / self.kernel[axis]
+            {
+                return Err(LayerError::TooLarge);
+            }
+            axis += 1;
+        }
+        let Padding { top, left, bottom, right } = self.padding;
+        if top > MAX_EXTENT || left > MAX_EXTENT || bottom > MAX_EXTENT || right > MAX_EXTENT {
+            return Err(LayerError::TooLarge);
+        }
+        let extent_h = (self.kernel[0] - 1) * self.dilation[0] + 1;
+        let extent_w = (self.kernel[1] - 1) * self.dilation[1] + 1;
         let padded_h = input.height + self.padding.top + self.padding.bottom;
         let padded_w = input.width + self.padding.left + self.padding.right;
         if padded_h < extent_h || padded_w < extent_w {
             return Err(LayerError::KernelLargerThanInput);
         }
-        Ok(Shape::new(
+        let output = Shape::new(
             (padded_h - extent_h) / self.stride[0] + 1,
             (padded_w - extent_w) / self.stride[1] + 1,
             channels,
-        ))
+        );
+        match output.check() {
+            Ok(()) => Ok(output),
+            Err(error) => Err(error),
+        }
     }
 }
 

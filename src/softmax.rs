@@ -77,6 +77,18 @@ impl<X: Element> Softmax<X> {
         Ok(Self { classes, multiplier, shift, element: core::marker::PhantomData })
     }
 
+    /// Elements of the input.
+    #[must_use]
+    pub const fn input_len(&self) -> usize {
+        self.classes
+    }
+
+    /// Elements of the output.
+    #[must_use]
+    pub const fn output_len(&self) -> usize {
+        self.classes
+    }
+
     /// The probabilities of the scores.
     ///
     /// # Panics
@@ -84,7 +96,7 @@ impl<X: Element> Softmax<X> {
     /// If a slice is not of the layer's size.
     #[inline]
     pub fn infer(&self, scores: &[X], probabilities: &mut [i16]) {
-        assert!(scores.len() == self.classes && probabilities.len() == self.classes);
+        assert!(scores.len() == self.input_len() && probabilities.len() == self.output_len());
         self.normalize(scores, probabilities);
     }
 

@@ -6,8 +6,8 @@ mod integer;
 mod reference;
 
 use condconv::{
-    Add, AveragePool2d, ConcatPart, Element, Geometry, LayerError, Lookup, MaxPool2d, Mul, Operand, Pad, Padding,
-    Routing, RoutingWeight, Shape, Softmax, SoftmaxGate, Window,
+    Add, AveragePool2d, ConcatPart, Element, Geometry, LayerError, Lookup, MaxPool2d, Mul, Operand, Pad,
+    Padding, Routing, RoutingWeight, Shape, Softmax, SoftmaxGate, Window,
 };
 use drawn::{Number, check};
 use integer::{Output, half_up};
@@ -111,7 +111,13 @@ fn mul() {
         multiplication::<i8, i8, i16>(per_channel);
         multiplication::<i8, i16, i8>(per_channel);
     }
-    let wide = Mul::<i16, i16>::new(Shape::vector(1), 0, false, 0, condconv::Requantize::new(&[0], 0, 0, 0).unwrap());
+    let wide = Mul::<i16, i16>::new(
+        Shape::vector(1),
+        0,
+        false,
+        0,
+        condconv::Requantize::new(&[0], 0, 0, 0).unwrap(),
+    );
     assert_eq!(wide.unwrap_err(), LayerError::AccumulatorOverflow);
 }
 
@@ -201,9 +207,8 @@ fn windows<X: Element>(geometry: &Geometry, input: &[X]) -> Vec<Vec<i128>> {
 
 #[test]
 fn max_pool() {
-    let cases = drawn::geometry(true).prop_flat_map(|geometry| {
-        (Just(geometry), drawn::elements::<i8>(geometry.input().len()))
-    });
+    let cases = drawn::geometry(true)
+        .prop_flat_map(|geometry| (Just(geometry), drawn::elements::<i8>(geometry.input().len())));
     check(2000, &cases, |(geometry, input)| {
         let met = windows(&geometry, &input);
         let layer = MaxPool2d::<i8>::new(geometry.input(), geometry.window());
@@ -226,13 +231,8 @@ fn average<X: Number, Y: Number>() {
     });
     check(2000, &cases, |(geometry, input, (zero_point, shift, output))| {
         let met = windows(&geometry, &input);
-        let layer = AveragePool2d::<X, Y>::new(
-            geometry.input(),
-            geometry.window(),
-            zero_point,
-            shift,
-            output.view(),
-        );
+        let layer =
+            AveragePool2d::<X, Y>::new(geometry.input(), geometry.window(), zero_point, shift, output.view());
         if met.iter().any(Vec::is_empty) {
             prop_assert_eq!(layer.unwrap_err(), LayerError::EmptyWindow);
             return Ok(());
@@ -243,7 +243,8 @@ fn average<X: Number, Y: Number>() {
             .iter()
             .map(|met| {
                 let sum: i128 = met.iter().map(|x| x - i128::from(zero_point)).sum();
-                let of_count = Output { multipliers: vec![output.multipliers[met.len() - 1]], ..output.clone() };
+                let of_count =
+                    Output { multipliers: vec![output.multipliers[met.len() - 1]], ..output.clone() };
                 of_count.of(&[sum << shift])[0]
             })
             .collect();
@@ -286,9 +287,8 @@ fn softmax(logits: &[f64]) -> Vec<f64> {
 
 #[test]
 fn softmax_of_scores() {
-    let cases = (1usize..=40, 1e-5f64..=0.02).prop_flat_map(|(classes, scale)| {
-        (Just(scale), drawn::elements::<i16>(classes))
-    });
+    let cases = (1usize..=40, 1e-5f64..=0.02)
+        .prop_flat_map(|(classes, scale)| (Just(scale), drawn::elements::<i16>(classes)));
     check(5000, &cases, |(scale, scores)| {
         let ratio = scale * 4096.0 * std::f64::consts::LOG2_E;
         let layer = Softmax::<i16>::new(scores.len(), (ratio * 65536.0).round() as i32, 16).unwrap();
@@ -308,7 +308,8 @@ fn softmax_routing() {
         let matrix: Vec<i16> =
             (0..experts * experts).map(|i| if i / experts == i % experts { 1 << 14 } else { 0 }).collect();
         // Logits are the elements over 16.
-        let multiplier = (4096.0 * std::f64::consts::LOG2_E / 16.0 / 16384.0 * f64::from(1 << 19)).round() as i16;
+        let multiplier =
+            (4096.0 * std::f64::consts::LOG2_E / 16.0 / 16384.0 * f64::from(1 << 19)).round() as i16;
         let (bias, multipliers, shifts) = (vec![0; experts], vec![multiplier; experts], vec![19; experts]);
         let shape = Shape::vector(experts);
         let routing =

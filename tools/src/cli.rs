@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
@@ -96,14 +97,14 @@ impl Cli {
                 };
                 let (module, weights) = model.write(&out, &name, &labels)?;
                 let plan = &model.plan;
-                println!("{}\n{}", module.display(), weights.display());
-                println!(
-                    "flash {} bytes, RAM {} bytes, plan {}",
+                say(&format!(
+                    "{}\n{}\nflash {} bytes, RAM {} bytes, plan {}\n",
+                    module.display(),
+                    weights.display(),
                     plan.flash_bytes(),
                     plan.ram_bytes(),
                     plan.id()
-                );
-                Ok(())
+                ))
             }
             Command::Verify { model: args, inputs, labels, json } => {
                 let model = args.load()?;
@@ -121,7 +122,7 @@ impl Cli {
                 let result = inspect::inspect(&loaded, calibrate.is_some());
                 output(&result, json.as_deref(), || report::inspection(&result))
             }
-            Command::Demo => demo::run(),
+            Command::Demo => demo::run(say),
         }
     }
 }
@@ -129,18 +130,26 @@ impl Cli {
 /// JSON to a file beside the text on standard output, or instead of it.
 fn output(result: &impl Serialize, json: Option<&Path>, text: impl Fn() -> String) -> Result<(), Error> {
     let Some(path) = json else {
-        print!("{}", text());
-        return Ok(());
+        return say(&text());
     };
     let mut document = serde_json::to_string_pretty(result)
         .unwrap_or_else(|error| unreachable!("results are plain structures: {error}"));
     document.push('\n');
     if path == Path::new("-") {
-        print!("{document}");
-        Ok(())
+        say(&document)
     } else {
         write_file(path, document.as_bytes())?;
-        print!("{}", text());
-        Ok(())
+        say(&text())
+    }
+}
+
+/// Writes to standard output. That nobody reads it any more, as in a pipe to `head`, is no error.
+fn say(text: &str) -> Result<(), Error> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::Io { path: "standard output".into(), action: "write", source: error })
+        }
+        _ => Ok(()),
     }
 }

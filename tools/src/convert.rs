@@ -207,9 +207,9 @@ impl Model {
     /// # Errors
     ///
     /// If the folder cannot be written.
-    pub fn write(&self, dir: &Path, name: &str, labels: &[String]) -> Result<(PathBuf, PathBuf), Error> {
+    pub fn write(&self, dir: &Path, name: &str, classes: &[String]) -> Result<(PathBuf, PathBuf), Error> {
         let source = self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy();
-        let module = emit::module(&self.plan, Naming { module: name, source: &source, labels });
+        let module = emit::module(&self.plan, Naming { module: name, source: &source, classes });
         fs::create_dir_all(dir).map_err(|source| Error::Io {
             path: dir.into(),
             action: "make the folder",
@@ -248,8 +248,10 @@ pub fn read_labels(path: &Path, samples: usize, model: &Model) -> Result<Vec<usi
     if labels.len() != samples {
         return Err(Error::LabelCount { path: path.into(), labels: labels.len(), samples });
     }
-    let classes = model.classes().unwrap_or(0);
-    if let Some(sample) = labels.iter().position(|&label| label >= classes) {
+    // Labels of a network that yields no scores have nothing to be checked against, and are not used.
+    if let Some(classes) = model.classes()
+        && let Some(sample) = labels.iter().position(|&label| label >= classes)
+    {
         return Err(Error::Label { path: path.into(), label: labels[sample], sample, classes });
     }
     Ok(labels)

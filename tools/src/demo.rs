@@ -19,53 +19,54 @@ const EMULATED: usize = 500;
 /// Digits that are shown.
 const SHOWN: usize = 5;
 
-/// Converts the digit network, verifies it, runs it on an emulated Cortex-M4, compares the bits with the host's
+/// Tells through `say` how it goes: converts the digit network, verifies it, runs it on an emulated Cortex-M4, compares the bits with the host's
 /// and shows some digits.
 ///
 /// # Errors
 ///
 /// Whatever stands in the way, and bits that differ.
-pub fn run() -> Result<(), Error> {
+pub fn run(say: fn(&str) -> Result<(), Error>) -> Result<(), Error> {
     let file = |name: &str| PathBuf::from(MODELS).join(name);
     let model_path = file("digits.onnx");
     if !model_path.is_file() {
         return Err(Error::NoModels { path: MODELS.into() });
     }
-    println!("1. Convert: digits.onnx, float, from PyTorch, becomes a Rust module in int8.\n");
+    say("1. Convert: digits.onnx, float, from PyTorch, becomes a Rust module in int8.\n\n")?;
     let model = Model::load(&model_path, &file("digits.calibrate.npy"))?;
-    let names = read_class_names(&file("digits.labels.txt"), &model)?;
+    let names = read_class_names(&file("digits.classes.txt"), &model)?;
     let folder = tempfile::tempdir().map_err(|source| Error::Io {
         path: "a temporary folder".into(),
         action: "make",
         source,
     })?;
     let (module, _) = model.write(folder.path(), "digits", &names)?;
-    println!(
-        "   {} lines of Rust, {} bytes of constants, {} bytes of RAM\n",
+    say(&format!(
+        "   {} lines of Rust, {} bytes of constants, {} bytes of RAM\n\n",
         std::fs::read_to_string(&module).map_or(0, |text| text.lines().count()),
         model.plan.flash_bytes(),
         model.plan.ram_bytes()
-    );
+    ))?;
 
-    println!("2. Verify: every layer beside the float reference, on test images that training never saw.\n");
+    say("2. Verify: every layer beside the float reference, on test images that training never saw.\n\n")?;
     let samples = read_samples(&file("digits.test.npy"), &model.import)?;
     let labels = read_labels(&file("digits.labels.npy"), samples.len(), &model)?;
     let samples: Vec<&[f32]> = samples.iter().collect();
     let result = verify::verify(&model, &samples, Some(&labels))?;
-    println!("{}", indented(&report::verification(&result)));
+    say(&format!("{}\n", indented(&report::verification(&result))))?;
 
-    println!("3. Run: firmware for a Cortex-M4, emulated by QEMU, on {EMULATED} of these images.\n");
-    let shown = run_on_device(&model, &module, &samples[..EMULATED], &labels[..EMULATED])?;
+    say(&format!("3. Run: firmware for a Cortex-M4, emulated by QEMU, on {EMULATED} of these images.\n\n"))?;
+    let shown = run_on_device(say, &model, &module, &samples[..EMULATED], &labels[..EMULATED])?;
 
-    println!("4. Look: some digits, what the device made of them, and the experts that each chose.\n");
+    say("4. Look: some digits, what the device made of them, and the experts that each chose.\n\n")?;
     for (index, sample) in choose(&shown, &labels) {
-        println!("{}", picture(samples[index], labels[index], sample));
+        say(&format!("{}\n", picture(samples[index], labels[index], sample)))?;
     }
     Ok(())
 }
 
 /// Runs the samples on the emulated core and compares every score with the host's.
 fn run_on_device(
+    say: fn(&str) -> Result<(), Error>,
     model: &Model,
     module: &Path,
     samples: &[&[f32]],
@@ -81,15 +82,15 @@ fn run_on_device(
     let run = emulate::run(&image, &reals, Some(&classes), true)?;
     let host = model.scores(samples);
     let equal = run.samples.iter().zip(&host).filter(|(device, host)| device.scores == **host).count();
-    println!(
-        "   image: {} bytes of flash, {} bytes of RAM without stack (network: {} and {})",
+    say(&format!(
+        "   image: {} bytes of flash, {} bytes of RAM without stack (network: {} and {})\n",
         sections.text + sections.data,
         sections.data + sections.bss,
         model.plan.flash_bytes(),
         model.plan.ram_bytes()
-    );
-    println!("   right: {} of {} images", run.correct.unwrap_or(0), samples.len());
-    println!("   equal to the host, bit for bit: {equal} of {} images\n", samples.len());
+    ))?;
+    say(&format!("   right: {} of {} images\n", run.correct.unwrap_or(0), samples.len()))?;
+    say(&format!("   equal to the host, bit for bit: {equal} of {} images\n\n", samples.len()))?;
     if equal == samples.len() {
         Ok(run.samples)
     } else {

@@ -92,9 +92,10 @@ impl Plan {
     #[must_use]
     pub fn ram_bytes(&self) -> usize {
         let output = self.network.tensors[self.network.output].bytes();
-        let bytes = self.arena + 2 * self.wide_arena + output + 2 * self.mix_weights + 4 * self.mix_channels;
-        let alignment = if self.mix_channels > 0 { 4 } else { 2 };
-        bytes.next_multiple_of(alignment)
+        let tensors = self.arena + 2 * self.wide_arena + output;
+        let mixed = (2 * self.mix_weights).next_multiple_of(4) + 4 * self.mix_channels;
+        let alignment = if mixed > 0 { 4 } else { 2 };
+        (tensors + mixed).next_multiple_of(alignment)
     }
 
     /// Multiply-accumulates of one inference, mixing and routing apart.

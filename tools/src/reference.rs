@@ -32,6 +32,9 @@ pub enum ReferenceError {
     /// The graph does not run.
     #[error("the float network cannot be evaluated: {0}; check it with onnx.checker")]
     Evaluation(String),
+    /// A value that was asked for holds NaN or infinity.
+    #[error("value `{0}` is NaN or infinite for this input; check the network's weights and the input")]
+    NotFinite(String),
     /// A value that was asked for holds integers.
     #[error("value `{0}` does not hold floats; ask for the values that the network names")]
     NotFloat(String),
@@ -66,7 +69,12 @@ impl Reference {
             .iter()
             .map(|&name| {
                 let value = distinct.binary_search(&name).ok().and_then(|index| values.get(index));
-                value.and_then(floats).ok_or_else(|| ReferenceError::NotFloat(name.into()))
+                let numbers = value.and_then(floats).ok_or_else(|| ReferenceError::NotFloat(name.into()))?;
+                if numbers.iter().all(|number| number.is_finite()) {
+                    Ok(numbers)
+                } else {
+                    Err(ReferenceError::NotFinite(name.into()))
+                }
             })
             .collect()
     }

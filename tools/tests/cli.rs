@@ -171,10 +171,14 @@ fn convert_verify_and_inspect_agree_on_plan_and_sizes() {
 
 #[test]
 fn shipped_networks_keep_what_the_float_networks_know() {
+    let tasks = [("digits", 0.96), ("watch", 0.82), ("watch_acc", 0.82)];
     let (mut lost, mut agreed, mut networks) = (0.0, 0.0, 0.0);
-    for name in ["digits", "watch", "watch_acc"] {
-        let [model, calibrate, test, labels] = ["onnx", "calibrate.npy", "test.npy", "labels.npy"]
-            .map(|end| shared(&format!("models/{name}.{end}")));
+    for (task, kind) in tasks.iter().flat_map(|task| ["", "_static", "_wide"].map(|kind| (task, kind))) {
+        let (data, floor) = *task;
+        let name = format!("{data}{kind}");
+        let model = shared(&format!("models/{name}.onnx"));
+        let [calibrate, test, labels] =
+            ["calibrate", "test", "labels"].map(|part| shared(&format!("models/{data}.{part}.npy")));
         let verified = json_of_success(&[
             "verify",
             &model,
@@ -188,6 +192,9 @@ fn shipped_networks_keep_what_the_float_networks_know() {
             "-",
         ]);
         let number = |key: &str| verified["output"][key].as_f64().unwrap();
+        if kind.is_empty() {
+            assert!(number("accuracy_float") >= floor, "{name}: {}", number("accuracy_float"));
+        }
         let loss = number("accuracy_float") - number("accuracy_int8");
         assert!(loss <= 0.007, "{name}: {loss}");
         assert!(number("top1_agreement") >= 0.985, "{name}: {}", number("top1_agreement"));
@@ -247,11 +254,13 @@ fn bad_models_are_refused() {
         ("batch2_nibuiro.onnx", &["batch"]),
         ("nan_static.onnx", &["NaN"]),
         ("nan_expert.onnx", &["NaN"]),
+        ("infinite_expert.onnx", &["inf"]),
         ("external_data.onnx", &["external"]),
         ("missing.onnx", &[]),
     ] {
         let model = shared(&format!("tests/fixtures/onnx/{file}"));
-        let mut expected = vec![file];
+        // File, cause and remedy.
+        let mut expected = vec![file, ": ", "; "];
         expected.extend(parts);
         fails_with(&["convert", &model, "--calibrate", &calibrate, "--out", out], &expected, folder.path());
     }
@@ -342,6 +351,19 @@ fn folders_that_cannot_be_written_are_reported() {
     let out = folder.path().join("module");
     let arguments = ["convert", &model, "--calibrate", &calibrate, "--out", out.to_str().unwrap()];
     fails_with(&arguments, &["digits.rs"], &out);
+}
+
+#[test]
+fn labels_of_a_network_without_scores_are_not_used() {
+    // One class is no score vector: the labels have nothing to be compared with.
+    let model = shared("tests/fixtures/onnx/timm_legacy.onnx");
+    let input = shared("tests/fixtures/onnx/timm_legacy.input.npy");
+    let folder = tempfile::tempdir().unwrap();
+    let labels = folder.path().join("labels.npy");
+    npy(&labels, "|u1", &[1], &[0]);
+    let arguments =
+        ["verify", &model, "--calibrate", &input, "--inputs", &input, "--labels", labels.to_str().unwrap()];
+    stdout_of_success(&arguments);
 }
 
 #[test]

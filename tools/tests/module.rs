@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use condconv_tools::convert::{Model, read_samples};
 use condconv_tools::reference::nhwc_from_nchw;
+use tempfile::TempDir;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -47,11 +48,11 @@ fn model(onnx: &str, calibrate: &str) -> Model {
     Model::load(&path(onnx), &path(calibrate)).unwrap()
 }
 
-/// Compiles and runs a model's module on samples (NCHW) and returns what it prints.
-fn run_module(package: &str, model: &Model, samples: &[&[f32]], labels: &[String]) -> Vec<Vec<i32>> {
+/// A stranger's crate around a model's module, with samples (NCHW) to run it on.
+fn project(package: &str, model: &Model, samples: &[&[f32]], classes: &[String]) -> TempDir {
     let project = tempfile::tempdir().unwrap();
     let source = project.path().join("src");
-    model.write(&source, "network", labels).unwrap();
+    model.write(&source, "network", classes).unwrap();
     fs::write(source.join("main.rs"), MAIN).unwrap();
     let manifest = format!(
         "[package]\nname = \"{package}\"\nedition = \"2024\"\n[workspace]\n\
@@ -65,12 +66,21 @@ fn run_module(package: &str, model: &Model, samples: &[&[f32]], labels: &[String
     let bytes: Vec<u8> =
         samples.iter().flat_map(|sample| nhwc_from_nchw(sample, shape)).flat_map(f32::to_le_bytes).collect();
     fs::write(project.path().join("samples.f32"), bytes).unwrap();
-    let output = Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--target-dir"])
+    project
+}
+
+fn cargo(command: &str, project: &Path) -> Output {
+    Command::new(env!("CARGO"))
+        .args([command, "--quiet", "--target-dir"])
         .arg(target_dir())
-        .current_dir(project.path())
+        .current_dir(project)
         .output()
-        .unwrap();
+        .unwrap()
+}
+
+/// Compiles and runs a model's module on samples (NCHW) and returns what it prints.
+fn run_module(package: &str, model: &Model, samples: &[&[f32]], classes: &[String]) -> Vec<Vec<i32>> {
+    let output = cargo("run", project(package, model, samples, classes).path());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout)
         .unwrap()
@@ -116,11 +126,59 @@ fn every_written_form_gives_the_bits_of_the_host_executor() {
     }
 }
 
+/// Names that are no identifiers, that are taken, and that try to leave their comment; kernels whose mixing buffer has
+/// an odd number of weights.
+#[test]
+fn any_names_and_any_sizes_make_a_module_that_compiles() {
+    let mut network = model(
+        "tests/fixtures/onnx/shared_routing_legacy.onnx",
+        "tests/fixtures/onnx/shared_routing_legacy.input.npy",
+    );
+    let names = ["output_len", "routing/0", "weights", "", "9", "conv", "conv", "*/ `\"{}\\", "classes"];
+    for (layer, name) in network.plan.network.layers.iter_mut().zip(names.iter().cycle()) {
+        layer.name = (*name).into();
+    }
+    let base = "tests/fixtures/onnx/shared_routing_legacy.input.npy";
+    let samples = read_samples(&Path::new(ROOT).join(base), &network.import).unwrap();
+    let samples: Vec<&[f32]> = samples.iter().collect();
+    assert_equal(&run_module("names", &network, &samples, &[]), &network.scores(&samples));
+
+    for name in
+        ["timm_depthwise_dynamo", "depthwise_legacy", "one_expert_dynamo", "nibuiro_legacy", "flat_dynamo"]
+    {
+        let base = format!("tests/fixtures/onnx/{name}");
+        let mut model = model(&format!("{base}.onnx"), &format!("{base}.input.npy"));
+        // One channel at a time: the size of a kernel, odd or even.
+        let kernels = model.plan.network.layers.iter().filter_map(|layer| layer.op.experts());
+        model.plan.mix_weights = kernels.map(|experts| experts.kernel_len()).max().unwrap();
+        model.plan.mix_channels = 1;
+        let samples =
+            read_samples(&Path::new(ROOT).join(format!("{base}.input.npy")), &model.import).unwrap();
+        let samples: Vec<&[f32]> = samples.iter().collect();
+        assert_equal(&run_module(name, &model, &samples, &[]), &model.scores(&samples));
+    }
+}
+
+#[test]
+fn a_range_that_was_changed_does_not_compile() {
+    let model = model("models/digits.onnx", "models/digits.calibrate.npy");
+    let mut broken = model;
+    let output = broken.plan.network.layers[0].output;
+    broken.plan.places[output].start -= 1;
+    let project = project("range", &broken, &[], &[]);
+    let output = cargo("check", project.path());
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("may_write_last"));
+}
+
 #[test]
 fn module_is_formatted_as_rustfmt_would() {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["digits", "watch"] {
-        let model = model(&format!("models/{name}.onnx"), &format!("models/{name}.calibrate.npy"));
+    let shipped = ["digits", "watch"].map(|name| (name, "models", "calibrate"));
+    let fixtures = ["timm_legacy", "grouped_dynamo", "asymmetric", "shared_routing_dynamo"]
+        .map(|name| (name, "tests/fixtures/onnx", "input"));
+    for (name, place, data) in shipped.into_iter().chain(fixtures) {
+        let model = model(&format!("{place}/{name}.onnx"), &format!("{place}/{name}.{data}.npy"));
         let (module, _) = model.write(folder.path(), name, &["a".into(), "b".into()]).unwrap();
         let output =
             Command::new("rustfmt").args(["--check", "--edition", "2024"]).arg(module).output().unwrap();

@@ -54,4 +54,4 @@ def write_samples(task: Task, folder: Path):
     np.save(folder / f"{task.name}.calibrate.npy", task.train.inputs[chosen].numpy())
     np.save(folder / f"{task.name}.test.npy", task.test.inputs.numpy())
     np.save(folder / f"{task.name}.labels.npy", task.test.labels.numpy().astype(np.uint8))
-    (folder / f"{task.name}.labels.txt").write_text("".join(f"{label}\n" for label in task.labels))
+    (folder / f"{task.name}.classes.txt").write_text("".join(f"{label}\n" for label in task.labels))

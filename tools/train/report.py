@@ -108,6 +108,6 @@ output of the layer for which their sum is largest.
 {rows}
 
 Beside each CondConv network: `NAME.calibrate.npy` (256 inputs of the training split), `NAME.test.npy` and
-`NAME.labels.npy` (the test split on which the accuracies were measured), `NAME.labels.txt` (the classes).
+`NAME.labels.npy` (the test split on which the accuracies were measured), `NAME.classes.txt` (the classes).
 DATA.md says where the data come from and what the inputs mean.
 """

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use condconv::{Operand, WeightSums};
 
 use super::Writer;
-use super::text::{dimensions, padding, shape, table, window, wrapped};
+use super::text::{assignment, dimensions, padding, range, shape, table, window, wrapped};
 use crate::graph::Gate;
 use crate::quantized::{Kernels, Layer, Op, Requantize, Routing, Tensor};
 
@@ -42,7 +42,65 @@ impl Writer<'_> {
                 "&MULTIPLIERS".into(),
                 "&SHIFTS".into(),
             ],
-        )
+        )?;
+        let len = tensor.shape.len();
+        assertion(out, &format!("ROUTING_{id}.input_len() == {len}"))?;
+        self.range_check(out, &[routing.input])
+    }
+
+    /// That the layer's call in `infer` fits: lengths, arenas, and that it does not write where it reads.
+    fn layer_checks(&self, out: &mut String, index: usize) -> fmt::Result {
+        let layer = &self.plan.network.layers[index];
+        let name = &self.names[index];
+        let len = |id: usize| self.plan.places[id].len();
+        match &layer.op {
+            // A table fits any tensor.
+            Op::Lookup { .. } => {}
+            Op::Concat { .. } => {
+                for (part, &input) in layer.inputs.iter().enumerate() {
+                    assertion(out, &format!("{name}_{part}.input_len() == {}", len(input)))?;
+                    assertion(out, &format!("{name}_{part}.output_len() == {}", len(layer.output)))?;
+                }
+            }
+            op => {
+                let methods: &[&str] = match op {
+                    Op::Add { .. } => &["input_len", "input_len"],
+                    Op::Mul { .. } => &["input_len", "factor_len"],
+                    _ => &["input_len"],
+                };
+                for (method, &input) in methods.iter().zip(&layer.inputs) {
+                    assertion(out, &format!("{name}.{method}() == {}", len(input)))?;
+                }
+                assertion(out, &format!("{name}.output_len() == {}", len(layer.output)))?;
+            }
+        }
+        let arena = self.arena(layer.output);
+        let mut checked = Vec::new();
+        for &input in layer.inputs.iter().filter(|&&input| self.arena(input) == arena) {
+            if !checked.contains(&input) {
+                self.range_check(out, &[input, layer.output])?;
+                checked.push(input);
+            }
+        }
+        if checked.is_empty() {
+            self.range_check(out, &[layer.output])?;
+        }
+        for &input in layer.inputs.iter().filter(|&&input| self.arena(input) != arena) {
+            self.range_check(out, &[input])?;
+        }
+        Ok(())
+    }
+
+    /// That tensors lie inside their arena, and that the last of them may be written while the others are read.
+    fn range_check(&self, out: &mut String, tensors: &[usize]) -> fmt::Result {
+        let Some(&last) = tensors.last() else { return Ok(()) };
+        let len = match self.arena(last) {
+            "arena" => self.plan.arena,
+            "wide" => self.plan.wide_arena,
+            _ => return Ok(()),
+        };
+        let list: Vec<String> = tensors.iter().map(|&id| range(&self.plan.places[id])).collect();
+        assertion(out, &format!("may_write_last(&[{}], {len})", list.join(", ")))
     }
 
     pub(super) fn layer(&self, out: &mut String, index: usize) -> fmt::Result {
@@ -70,7 +128,7 @@ impl Writer<'_> {
                     ],
                 )?;
             }
-            return Ok(());
+            return self.layer_checks(out, index);
         }
         writeln!(out, "static {name}: {op}<{}> = {{", generics(&layer.op, &inputs, output))?;
         match layer.op.kernels() {
@@ -88,12 +146,14 @@ impl Writer<'_> {
         }
         if let Op::Lookup { table: results, .. } = &layer.op {
             table(out, "    ", "static TABLE", output.element.rust_name(), results)?;
-            return writeln!(out, "    Lookup::new(&TABLE)\n}};");
+            writeln!(out, "    Lookup::new(&TABLE)\n}};")?;
+            return self.layer_checks(out, index);
         }
         if let Some(requantize) = layer.op.requantize() {
             table(out, "    ", "static MULTIPLIERS", "i32", &requantize.multipliers)?;
         }
-        new(out, op, &self.arguments(index, &inputs))
+        new(out, op, &self.arguments(index, &inputs))?;
+        self.layer_checks(out, index)
     }
 
     /// The arguments of a layer's `new`.
@@ -205,6 +265,11 @@ fn generics(op: &Op, inputs: &[&Tensor], output: &Tensor) -> String {
 
 fn types(tensors: &[&Tensor]) -> String {
     tensors.iter().map(|tensor| tensor.element.rust_name()).collect::<Vec<_>>().join(", ")
+}
+
+/// An assertion in constant evaluation.
+fn assertion(out: &mut String, condition: &str) -> fmt::Result {
+    assignment(out, "", "const _: () =", &format!("assert!({condition});"))
 }
 
 fn operand(operand: &Operand) -> String {

@@ -119,7 +119,7 @@ impl Writer<'_> {
         writeln!(out, "        observer.end({:?});\n", layer.name)
     }
 
-    fn arena(&self, id: usize) -> &'static str {
+    pub(super) fn arena(&self, id: usize) -> &'static str {
         let network = &self.plan.network;
         match (id == network.output, network.tensors[id].element) {
             (true, _) => "output",

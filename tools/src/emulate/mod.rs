@@ -8,14 +8,13 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-use clap::ValueEnum;
 use thiserror::Error;
 
 pub use image::{Image, Sections, build};
 pub use run::{Run, Sample, run};
 
 /// A processor core.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Core {
     /// ARMv6-M, no DSP instructions.
     CortexM0,
@@ -60,7 +59,7 @@ impl Core {
         Platform { name, target, cpu, machines }
     }
 
-    /// The name, as on the command line.
+    /// The name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.platform().name

@@ -209,11 +209,9 @@ impl<'a> Importer<'a> {
         let padding =
             pads.filter(|_| zeros && constant && node.input(3).is_none()).and_then(|pads| padding(&pads));
         match padding {
-            Some(padding) => Ok(Some(Features {
-                padding: sum(features.padding, padding),
-                exclusive: false,
-                ..features
-            })),
+            Some(padding) => {
+                Ok(Some(Features { padding: sum(features.padding, padding), exclusive: false, ..features }))
+            }
             None => Err(Fault::at(
                 node,
                 "is not a pad with zeros around height and width",
@@ -259,7 +257,12 @@ impl<'a> Importer<'a> {
     }
 
     /// A layer that copies its input: a depthwise convolution with kernel 1.
-    pub(super) fn add_identity(&mut self, node: &Node, features: &Features, output: &str) -> (usize, Features) {
+    pub(super) fn add_identity(
+        &mut self,
+        node: &Node,
+        features: &Features,
+        output: &str,
+    ) -> (usize, Features) {
         let shape = self.shape(features);
         let channels = shape.channels;
         let kernels = Kernels {

@@ -69,7 +69,9 @@ impl<'a> Importer<'a> {
         self.softmax_ends(output)?;
         let network =
             Network { values: self.values, input, output, routings: self.routings, layers: self.layers };
-        Ok(prune::prune(network))
+        let network = prune::prune(network);
+        check_numbers(self.source, &network)?;
+        Ok(network)
     }
 
     fn output(&mut self) -> Result<ValueId, Fault> {
@@ -84,7 +86,10 @@ impl<'a> Importer<'a> {
             // Their results are of their inputs' type, and the network's output has its own.
             Some(Op::MaxPool { .. } | Op::Pad { .. }) => Ok(self.add_identity(node, &output, name).1.value),
             Some(_) => Ok(output.value),
-            None => Err(Fault::new("the graph only renames its input", "export a network with at least one layer")),
+            None => Err(Fault::new(
+                "the graph only renames its input",
+                "export a network with at least one layer",
+            )),
         }
     }
 
@@ -95,7 +100,8 @@ impl<'a> Importer<'a> {
                 && self.layers.iter().any(|reader| reader.inputs.contains(&layer.output))
         });
         let node = softmax.and_then(|softmax| {
-            (softmax.output != output).then(|| self.source.nodes.iter().find(|node| node.name == softmax.name))?
+            (softmax.output != output)
+                .then(|| self.source.nodes.iter().find(|node| node.name == softmax.name))?
         });
         node.map_or(Ok(()), |node| Err(unsupported(node)))
     }
@@ -154,6 +160,9 @@ impl<'a> Importer<'a> {
                 self.activation(node, node.input(0).unwrap_or_default(), Function::Sigmoid, output)?
             };
             return layer.map(Meaning::Features).ok_or_else(|| unsupported(node));
+        }
+        if matches!(self.meanings.get(node.input(0).unwrap_or_default()), Some(Meaning::Features(_))) {
+            return Ok(Meaning::Routed(output.into()));
         }
         match self.combine(index, node)? {
             Meaning::Routed(gate) => Ok(Meaning::Routed(gate)),
@@ -263,4 +272,22 @@ impl<'a> Importer<'a> {
             Ok(())
         }
     }
+}
+
+/// Refuses kernels that became NaN or infinite, as by a batch norm with a negative variance.
+fn check_numbers(source: &Source, network: &Network) -> Result<(), Fault> {
+    for layer in &network.layers {
+        let Some(kernels) = layer.op.kernels() else { continue };
+        let numbers = kernels.experts.iter().chain(&kernels.expert_biases).chain([&kernels.bias]);
+        if numbers.flatten().any(|number| !number.is_finite()) {
+            let reason = "its weights are NaN or infinite once batch norm is folded";
+            let remedy = "check the training, the variances of batch norms first";
+            let node = source.nodes.iter().find(|node| node.name == layer.name);
+            return Err(match node {
+                Some(node) => Fault::at(node, reason, remedy),
+                None => Fault::new(format!("layer `{}`: {reason}", layer.name), remedy),
+            });
+        }
+    }
+    Ok(())
 }

@@ -87,9 +87,9 @@ pub(super) fn named(protos: Vec<NodeProto>) -> Result<Vec<Node>, Fault> {
     let mut taken = HashSet::new();
     let name = |proto: &NodeProto, taken: &mut HashSet<String>| {
         let own = proto.name.iter().chain(&proto.output).find(|name| !name.is_empty());
-        let base = own.map_or("node", String::as_str);
+        let base = own.map_or("node", String::as_str).replace(char::is_control, "_");
         let numbered = (2..).map(|number| format!("{base}_{number}"));
-        let name = std::iter::once(base.to_string()).chain(numbered).find(|name| !taken.contains(name));
+        let name = std::iter::once(base.clone()).chain(numbered).find(|name| !taken.contains(name));
         let name = name.unwrap_or_default();
         taken.insert(name.clone());
         name

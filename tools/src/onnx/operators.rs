@@ -70,9 +70,9 @@ pub(super) fn is_known(operator: &str, domain: &str) -> bool {
 /// The nearest supported form of an operator that is not, or not where it stands.
 pub(super) fn remedy(operator: &str) -> &'static str {
     match operator {
-        "PRelu" | "Selu" | "Celu" | "Mish" | "Softsign" | "ThresholdedRelu" | "Erf" | "Exp" | "Log" | "Abs"
-        | "Pow" | "Sqrt" | "Neg" | "Reciprocal" | "Softplus" | "Elu" | "Gelu" | "Swish" | "Tanh" | "HardSwish"
-        | "HardSigmoid" | "LeakyRelu" => {
+        "PRelu" | "Selu" | "Celu" | "Mish" | "Softsign" | "ThresholdedRelu" | "Erf" | "Exp" | "Log"
+        | "Abs" | "Pow" | "Sqrt" | "Neg" | "Reciprocal" | "Softplus" | "Elu" | "Gelu" | "Swish" | "Tanh"
+        | "HardSwish" | "HardSigmoid" | "LeakyRelu" => {
             "supported activations are ReLU, ReLU6 and other clamps, LeakyReLU (or PReLU with one slope), ELU, HardSigmoid, \
              HardSwish, Sigmoid, SiLU, Tanh, Mish, Softplus and GELU, each of one tensor"
         }

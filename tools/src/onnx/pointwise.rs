@@ -174,7 +174,10 @@ impl<'a> Search<'a> {
     /// The known function by which `output` depends on `root`.
     fn evaluate(&self, root: &str, output: &str) -> Option<Function> {
         let mut given: Vec<_> = self.trace.folded().collect();
-        given.push((root, ValueView::from_shape(&[self.points.len()], &self.points).ok()?));
+        // Of as many dimensions as the value has, since constants may have as many.
+        let mut dims = vec![1; self.trace.shape(root).len().max(1)];
+        *dims.last_mut()? = self.points.len();
+        given.push((root, ValueView::from_shape(&dims, &self.points).ok()?));
         let values = floats(&self.engine.run(&given, &[output]).ok()?.pop()?)?;
         if values.len() != self.points.len() || values.iter().any(|value| !value.is_finite()) {
             return None;

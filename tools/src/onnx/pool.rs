@@ -109,8 +109,9 @@ impl<'a> Importer<'a> {
         output: &str,
     ) -> Result<Features, Fault> {
         let shape = self.shape(features);
-        let fault =
-            |reason: String| Fault::at(node, reason, "use a pool whose windows all lie on the map, at least in part");
+        let fault = |reason: String| {
+            Fault::at(node, reason, "use a pool whose windows all lie on the map, at least in part")
+        };
         MaxPool2d::<i8>::new(shape, window).map_err(|error| fault(format!("is not supported: {error}")))?;
         let pooled = Geometry::new(shape, shape.channels, window, shape.channels)
             .map_err(|error| fault(format!("is inconsistent: {error}")))?

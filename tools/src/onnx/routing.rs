@@ -1,12 +1,11 @@
 //! From a sigmoid or softmax to the routing function: pool, fully connected, sigmoid or softmax.
 
+use condconv::{MAX_EXPERTS, Shape};
+
 use super::error::Fault;
 use super::import::Importer;
 use super::node::{Node, unsupported};
 use crate::graph::{Clamp, Gate, Layer, Op, Routing, RoutingId, ValueId};
-
-/// More experts than any published network has; the library is tested up to here.
-const MAX_EXPERTS: usize = 32;
 
 impl Importer<'_> {
     /// The routing function whose weights the value `gate` holds.
@@ -33,9 +32,16 @@ impl Importer<'_> {
         let logits = self.demand(node, node.input(0).unwrap_or_default())?;
         self.in_order(node, &logits)?;
         let linear = self.layers.iter().rfind(|layer| layer.output == logits.value).and_then(matrix_and_bias);
-        let (features, matrix, bias) = linear
-            .filter(|(features, ..)| self.values[*features].shape.pixels() == 1)
-            .unwrap_or_else(|| (logits.value, identity(experts), vec![0.0; experts]));
+        let linear = linear.filter(|(features, ..)| self.values[*features].shape.pixels() == 1);
+        if linear.is_none() && self.shape(&logits) != Shape::vector(experts) {
+            return Err(Fault::at(
+                node,
+                "routes by numbers that are no vector with one logit for each expert",
+                "route as CondConv does: pool, fully connected, sigmoid",
+            ));
+        }
+        let (features, matrix, bias) =
+            linear.unwrap_or_else(|| (logits.value, identity(experts), vec![0.0; experts]));
         let routing = Routing {
             gate: if node.operator == "Softmax" { Gate::Softmax } else { Gate::Sigmoid },
             name: node.name.clone(),

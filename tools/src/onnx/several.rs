@@ -48,9 +48,10 @@ impl<'a> Importer<'a> {
         let sum: f64 = logits.iter().map(|&x| f64::from(x).exp()).sum();
         values.first().is_some_and(|shares| {
             shares.len() == logits.len()
-                && shares.iter().zip(&logits).all(|(&share, &logit)| {
-                    (f64::from(share) - f64::from(logit).exp() / sum).abs() < 1e-5
-                })
+                && shares
+                    .iter()
+                    .zip(&logits)
+                    .all(|(&share, &logit)| (f64::from(share) - f64::from(logit).exp() / sum).abs() < 1e-5)
         })
     }
 
@@ -95,10 +96,13 @@ impl<'a> Importer<'a> {
             let dims = self.trace.shape(name);
             let rank = self.trace.shape(output).len();
             let channel_axis = (dims.len() + 1).checked_sub(rank);
-            let vector = self.shape(features).pixels() == 1 && self.shape(features).channels == shape.channels;
+            let vector =
+                self.shape(features).pixels() == 1 && self.shape(features).channels == shape.channels;
             vector
                 && channel_axis.is_some_and(|axis| {
-                    dims.iter().enumerate().all(|(at, &dim)| dim == if at == axis { shape.channels } else { 1 })
+                    dims.iter()
+                        .enumerate()
+                        .all(|(at, &dim)| dim == if at == axis { shape.channels } else { 1 })
                 })
         };
         let (op, inputs) = if sum && is_same == [true, true] {
@@ -122,14 +126,22 @@ impl<'a> Importer<'a> {
     }
 
     /// Concat of several tensors along channels.
-    pub(super) fn concat(&mut self, index: usize, node: &'a Node, output: &str) -> Result<Option<Features>, Fault> {
+    pub(super) fn concat(
+        &mut self,
+        index: usize,
+        node: &'a Node,
+        output: &str,
+    ) -> Result<Option<Features>, Fault> {
         let names: Vec<&'a str> = node.given_inputs().collect();
         let is_features = |name: &&str| matches!(self.meanings.get(*name), Some(Meaning::Features(_)));
         let constants = names.iter().filter(|name| self.trace.is_constant(name)).count();
         let dims = self.trace.shape(output).to_vec();
         let rank = i64::try_from(dims.len()).unwrap_or(0);
         let axis = node.int("axis").unwrap_or(0);
-        if names.len() - constants < 2 || rank < 2 || (axis != 1 && axis + rank != 1) {
+        if names.len() < 2 || rank < 2 || (axis != 1 && axis + rank != 1) {
+            return Ok(None);
+        }
+        if !names.iter().any(is_features) && names.len() - constants < 2 {
             return Ok(None);
         }
         let lazy = !self.eager && !names.iter().any(is_features);

@@ -16,7 +16,7 @@ pub use kernels::interleave;
 
 use crate::graph::{self, Clamp, Network, ValueId};
 use crate::parallel;
-use crate::quantized::{ElementType, Kernels, Layer, Op, QuantizedNetwork, Requantize, Tensor};
+use crate::quantized::{ElementType, Kernels, Layer, Op, QuantizedNetwork, Requantize, Routing, Tensor};
 use crate::run::{Data, RunnableLayer, route};
 use kernels::{Quantized, Scales, experts, fixed, leaves_room_for_int16, multiplier};
 
@@ -58,8 +58,8 @@ struct Quantizer<'a> {
     result: QuantizedNetwork,
     /// Integer values of the calibration inputs, of tensors that a layer still has to read.
     values: BTreeMap<ValueId, Vec<Data>>,
-    /// Routing weights of the calibration inputs.
-    routings: BTreeMap<graph::RoutingId, Vec<Vec<RoutingWeight>>>,
+    /// Routing functions that layers have used so far, and their weights for the calibration inputs.
+    routings: BTreeMap<graph::RoutingId, (Routing, Vec<Vec<RoutingWeight>>)>,
 }
 
 impl<'a> Quantizer<'a> {
@@ -72,7 +72,7 @@ impl<'a> Quantizer<'a> {
         let result = QuantizedNetwork {
             input: float.input,
             output: float.output,
-            routings: float.routings.iter().map(|r| routing::quantize(r, &tensors[r.input])).collect(),
+            routings: Vec::new(),
             tensors,
             layers: Vec::new(),
         };
@@ -91,6 +91,8 @@ impl<'a> Quantizer<'a> {
             self.layer(index).map_err(|error| error.at(&layer.name))?;
             self.drop_values_without_reader_after(index);
         }
+        // Every routing function is used by some layer; the map has them in the order of their ids.
+        self.result.routings = self.routings.into_values().map(|(routing, _)| routing).collect();
         Ok(self.result)
     }
 
@@ -119,7 +121,7 @@ impl<'a> Quantizer<'a> {
         Ok(())
     }
 
-    /// Quantises a routing function on the tensor that it reads and runs it on the calibration inputs.
+    /// Quantises a routing function on the tensor that it reads, whose scale is settled by now, and runs it on the calibration inputs.
     fn route(&mut self, id: graph::RoutingId) -> Result<(), QuantizeError> {
         if self.routings.contains_key(&id) {
             return Ok(());
@@ -130,8 +132,7 @@ impl<'a> Quantizer<'a> {
         let weights = parallel::map(&self.values[&float.input], |input| route(&quantized, tensor, input))
             .into_iter()
             .collect::<Result<_, _>>()?;
-        self.routings.insert(id, weights);
-        self.result.routings[id] = quantized;
+        self.routings.insert(id, (quantized, weights));
         Ok(())
     }
 
@@ -239,7 +240,7 @@ impl<'a> Quantizer<'a> {
         let tensors: Vec<&Tensor> = layer.inputs.iter().map(|&id| &self.result.tensors[id]).collect();
         let runnable = RunnableLayer::new(op, &tensors, output)?;
         let inputs: Vec<&Vec<Data>> = layer.inputs.iter().map(|id| &self.values[id]).collect();
-        let routing = op.experts().map(|experts| &self.routings[&experts.routing]);
+        let routing = op.experts().map(|experts| &self.routings[&experts.routing].1);
         let samples: Vec<(Vec<&Data>, &[RoutingWeight])> = (0..inputs[0].len())
             .map(|i| {
                 let weights = routing.map_or(&[][..], |weights| &weights[i]);

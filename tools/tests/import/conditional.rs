@@ -1,6 +1,6 @@
 //! CondConv layers, in forms beyond those of the fixtures.
 
-use condconv_tools::graph::{Gate, Kernels, Op};
+use condconv_tools::graph::Kernels;
 use condconv_tools::onnx::Import;
 
 use crate::build::Attribute::{Int, Ints};

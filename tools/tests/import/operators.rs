@@ -55,10 +55,9 @@ fn assert_function(build: Build, expected: Function) {
             | (Function::Elu { alpha: a }, Function::Elu { alpha: b }) => {
                 assert!((a - b).abs() < 1e-4, "{a} in place of {b}");
             }
-            (
-                Function::HardSigmoid { alpha: a, beta: b },
-                Function::HardSigmoid { alpha: c, beta: d },
-            ) => assert!((a - c).abs() < 1e-4 && (b - d).abs() < 1e-4, "{function:?}"),
+            (Function::HardSigmoid { alpha: a, beta: b }, Function::HardSigmoid { alpha: c, beta: d }) => {
+                assert!((a - c).abs() < 1e-4 && (b - d).abs() < 1e-4, "{function:?}")
+            }
             (function, expected) => assert_eq!(function, expected),
         },
         other => panic!("{other:?} in place of {expected:?}"),
@@ -97,7 +96,8 @@ fn activations_as_several_nodes() {
     let relu6 = || clip().node("Add", "c three", "a").node("Clip", "a zero six", "r");
     assert_function(relu6().node("Mul", "c r", "m").node("Div", "m six", "y"), Function::HardSwish);
     assert_function(relu6().node("Div", "r six", "h").node("Mul", "c h", "y"), Function::HardSwish);
-    let sigmoid = Function::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.5 };
+    // The sum is part of the convolution.
+    let sigmoid = Function::HardSigmoid { alpha: 1.0 / 6.0, beta: 0.0 };
     assert_function(relu6().node("Div", "r six", "y"), sigmoid);
     let gelu = scalar(scalar(scalar(conv(), "root", std::f32::consts::SQRT_2), "one", 1.0), "half", 0.5)
         .node("Div", "c root", "d")
@@ -115,11 +115,7 @@ fn activations_as_several_nodes() {
 fn parts_of_functions_that_are_read_elsewhere() {
     let import = conv().node("Sigmoid", "c", "s").node("Mul", "c s", "m").node("Add", "m s", "y").import();
     assert_eq!(names(&import.network), ["conv", "SiLU", "Sigmoid", "add"]);
-    let import = conv()
-        .node("Sigmoid", "c", "s")
-        .node("Mul", "c s", "m")
-        .node("Add", "m c", "y")
-        .import();
+    let import = conv().node("Sigmoid", "c", "s").node("Mul", "c s", "m").node("Add", "m c", "y").import();
     assert_eq!(names(&import.network), ["conv", "SiLU", "add"]);
 }
 
@@ -136,10 +132,12 @@ fn clamps_by_maximum_and_minimum() {
 #[test]
 fn sigmoid_at_the_output() {
     for last in ["Sigmoid", "Tanh"] {
-        let import = vector().weights("fc", &[4, 3]).node("MatMul", "f fc", "l").node(last, "l", "y").import();
+        let import =
+            vector().weights("fc", &[4, 3]).node("MatMul", "f fc", "l").node(last, "l", "y").import();
         assert_eq!(names(&import.network), ["conv", "mean", "linear", last]);
     }
-    let renamed = conv().node("Sigmoid", "c", "s").node("Identity", "s", "i").node("Flatten", "i", "y").import();
+    let renamed =
+        conv().node("Sigmoid", "c", "s").node("Identity", "s", "i").node("Flatten", "i", "y").import();
     assert_eq!(names(&renamed.network), ["conv", "Sigmoid"]);
 }
 
@@ -148,9 +146,11 @@ fn softmax_at_the_output() {
     let scores = || vector().weights("fc", &[4, 3]).node("MatMul", "f fc", "l");
     let import = scores().node("Softmax", "l", "y").import();
     assert_eq!(names(&import.network), ["conv", "mean", "linear", "softmax"]);
-    let import = scores().node_with("Softmax", "l", "s", &[("axis", Int(1))]).node("Identity", "s", "y").import();
+    let import =
+        scores().node_with("Softmax", "l", "s", &[("axis", Int(1))]).node("Identity", "s", "y").import();
     assert_eq!(names(&import.network), ["conv", "mean", "linear", "softmax"]);
-    let pooled = vector().node_with("Softmax", "p", "s", &[("axis", Int(1))]).node("Flatten", "s", "y").import();
+    let pooled =
+        vector().node_with("Softmax", "p", "s", &[("axis", Int(1))]).node("Flatten", "s", "y").import();
     assert_eq!(names(&pooled.network), ["conv", "mean", "softmax"]);
 }
 
@@ -280,11 +280,7 @@ fn max_pools() {
     let window = Window::new([2, 3]);
     assert_eq!(pool(&[("kernel_shape", Ints(&[2, 3]))]), window);
     assert_eq!(
-        pool(&[
-            ("kernel_shape", Ints(&[3, 3])),
-            ("strides", Ints(&[2, 2])),
-            ("pads", Ints(&[1, 1, 1, 1])),
-        ]),
+        pool(&[("kernel_shape", Ints(&[3, 3])), ("strides", Ints(&[2, 2])), ("pads", Ints(&[1, 1, 1, 1])),]),
         Window::new([3, 3]).stride([2, 2]).padding(Padding::symmetric(1, 1))
     );
     // Seven rows and six columns in steps of two: the last row is alone.
@@ -350,7 +346,7 @@ fn one_dimensional_pools() {
 
 #[test]
 fn pads_before_other_layers() {
-    let pad = || conv().ints("pads", &[0, 0, 1, 0, 0, 0, 2, 1]).node("Pad", "c pads", "p");
+    let pad = || conv().ints("pads", &[0, 0, 1, 0, 0, 0, 1, 1]).node("Pad", "c pads", "p");
     let kernel = [("kernel_shape", Ints(&[2, 2]))];
     let max = pad().node_with("MaxPool", "p", "q", &kernel).node("Relu", "q", "y").import();
     assert_eq!(names(&max.network), ["conv", "pad", "max", "conv"]);
@@ -358,7 +354,7 @@ fn pads_before_other_layers() {
     let average = pad().node_with("AveragePool", "p", "y", &kernel).import();
     assert_eq!(names(&average.network), ["conv", "average"]);
     let Op::AveragePool { window, count_padding: true } = last(&average.network) else { panic!("no mean") };
-    assert_eq!(window.padding, Padding::new(1, 0, 2, 1));
+    assert_eq!(window.padding, Padding::new(1, 0, 1, 1));
     let relu = pad().node("Relu", "p", "y").import();
     assert_eq!(names(&relu.network), ["conv", "pad", "conv"]);
     let mean = pad().node("GlobalAveragePool", "p", "y").import();

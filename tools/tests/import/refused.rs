@@ -91,11 +91,16 @@ fn pools_that_are_not_supported() {
     let channels = Build::new(&[1, 2, 2, 1]).ints("axes", &[1]).node("ReduceMean", "x axes", "y");
     assert_refused(channels, Some("y"), "not supported", "height and width");
     let empty = [("kernel_shape", Ints(&[2, 2])), ("pads", Ints(&[3, 0, 0, 0]))];
-    assert_refused(conv().node_with("MaxPool", "c", "y", &empty), Some("y"), "nothing but padding", "on the map");
+    assert_refused(
+        conv().node_with("MaxPool", "c", "y", &empty),
+        Some("y"),
+        "nothing but padding",
+        "on the map",
+    );
     let uneven = [
         ("kernel_shape", Ints(&[3, 3])),
         ("strides", Ints(&[2, 2])),
-        ("pads", Ints(&[1, 1, 0, 0])),
+        ("pads", Ints(&[1, 1, 1, 1])),
         ("ceil_mode", Int(1)),
         ("count_include_pad", Int(1)),
     ];
@@ -173,10 +178,10 @@ fn kernels_that_are_no_mixture() {
     assert_refused(rectified, Some("y"), "not through routing weights", "one sigmoid");
     let two_groups = routed()
         .ints("groups", &[3, 1])
-        .ints("flat", &[1, 3])
+        .ints("row", &[1, 3])
         .node("Reshape", "logits groups", "g")
         .node("Softmax", "g", "s")
-        .node("Reshape", "s flat", "r");
+        .node("Reshape", "s row", "r");
     let two_groups = mixed(two_groups).node("Conv", "x mixed", "y");
     assert_refused(two_groups, Some("s"), "sum to one", "over all experts");
     let two = mixed(routed().node("Sigmoid", "logits", "r"))

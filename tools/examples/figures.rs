@@ -1,0 +1,68 @@
+//! The table of the README: every shipped network, measured.
+//!
+//! ```text
+//! cargo run --release --package condconv-tools --example figures
+//! ```
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use condconv_tools::convert::{Model, read_labels, read_samples};
+use condconv_tools::emulate::{self, Core};
+use condconv_tools::verify::verify;
+
+/// Networks and the data that they are for.
+const NETWORKS: [(&str, &str); 9] = [
+    ("digits", "digits"),
+    ("digits_static", "digits"),
+    ("digits_wide", "digits"),
+    ("watch", "watch"),
+    ("watch_static", "watch"),
+    ("watch_wide", "watch"),
+    ("watch_acc", "watch_acc"),
+    ("watch_acc_static", "watch_acc"),
+    ("watch_acc_wide", "watch_acc"),
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
+    let file = |name: &str, end: &str| -> PathBuf { models.join(format!("{name}.{end}")) };
+    println!(
+        "| network | accuracy float / int8, % | agreement, % | SQNR, dB | MACs + mixing | flash | RAM | image flash | image RAM |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|");
+    let (mut loss, mut agreement) = (0.0, 0.0);
+    for (name, data) in NETWORKS {
+        let model = Model::load(&file(name, "onnx"), &file(data, "calibrate.npy"))?;
+        let samples = read_samples(&file(data, "test.npy"), &model.import)?;
+        let labels = read_labels(&file(data, "labels.npy"), samples.len(), &model)?;
+        let samples: Vec<&[f32]> = samples.iter().collect();
+        let result = verify(&model, &samples, Some(&labels))?;
+        let folder = tempfile::tempdir()?;
+        let (module, _) = model.write(folder.path(), "network", &[])?;
+        let image = emulate::build(Core::CortexM4, &module)?.sections()?;
+        let percent = |share: Option<f64>| 100.0 * share.unwrap_or(f64::NAN);
+        let [float, int8, agree] =
+            [result.output.accuracy_float, result.output.accuracy_int8, result.output.top1_agreement]
+                .map(percent);
+        println!(
+            "| {name} | {float:.2} / {int8:.2} | {agree:.2} | {:.1} | {} + {} | {} | {} | {} | {} |",
+            result.output.sqnr_db,
+            result.macs,
+            result.mixing_macs,
+            result.flash_bytes,
+            result.ram_bytes,
+            image.text + image.data,
+            image.data + image.bss
+        );
+        loss += float - int8;
+        agreement += agree;
+    }
+    let count = NETWORKS.len() as f64;
+    println!(
+        "\nAccuracy lost on average: {:.2} points. Agreement on average: {:.2} %.",
+        loss / count,
+        agreement / count
+    );
+    Ok(())
+}
