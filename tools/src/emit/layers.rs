@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use condconv::{Operand, WeightSums};
 
 use super::Writer;
-use super::text::{assignment, dimensions, padding, range, shape, table, window, wrapped};
+use super::text::{assignment, checked, dimensions, padding, range, shape, table, window, wrapped};
 use crate::graph::Gate;
 use crate::quantized::{Kernels, Layer, Op, Requantize, Routing, Tensor};
 
@@ -75,14 +75,14 @@ impl Writer<'_> {
             }
         }
         let arena = self.arena(layer.output);
-        let mut checked = Vec::new();
+        let mut apart = Vec::new();
         for &input in layer.inputs.iter().filter(|&&input| self.arena(input) == arena) {
-            if !checked.contains(&input) {
+            if !apart.contains(&input) {
                 self.range_check(out, &[input, layer.output])?;
-                checked.push(input);
+                apart.push(input);
             }
         }
-        if checked.is_empty() {
+        if apart.is_empty() {
             self.range_check(out, &[layer.output])?;
         }
         for &input in layer.inputs.iter().filter(|&&input| self.arena(input) != arena) {
@@ -113,10 +113,10 @@ impl Writer<'_> {
         let op = layer.op.name();
         if let Op::Concat { parts, shape: whole } = &layer.op {
             for (number, (part, input)) in parts.iter().zip(&inputs).enumerate() {
-                let elements = types(&[input, &output]);
-                writeln!(out, "static {name}_{number}: {op}<{elements}> = {{")?;
-                new(
+                let elements = types(&[input, output]);
+                plain(
                     out,
+                    &format!("static {name}_{number}: {op}<{elements}> ="),
                     op,
                     &[
                         shape(part.shape),
@@ -130,7 +130,12 @@ impl Writer<'_> {
             }
             return self.layer_checks(out, index);
         }
-        writeln!(out, "static {name}: {op}<{}> = {{", generics(&layer.op, &inputs, output))?;
+        let head = format!("static {name}: {op}<{}> =", generics(&layer.op, &inputs, output));
+        if matches!(layer.op, Op::Add { .. } | Op::MaxPool { .. } | Op::Pad { .. } | Op::Softmax { .. }) {
+            plain(out, &head, op, &self.arguments(index, &inputs, 4))?;
+            return self.layer_checks(out, index);
+        }
+        writeln!(out, "{head} {{")?;
         match layer.op.kernels() {
             Some(Kernels::Static(kernels)) => {
                 table(out, "    ", "static BIAS", "i32", &kernels.bias)?;
@@ -152,23 +157,23 @@ impl Writer<'_> {
         if let Some(requantize) = layer.op.requantize() {
             table(out, "    ", "static MULTIPLIERS", "i32", &requantize.multipliers)?;
         }
-        new(out, op, &self.arguments(index, &inputs))?;
+        new(out, op, &self.arguments(index, &inputs, 8))?;
         self.layer_checks(out, index)
     }
 
-    /// The arguments of a layer's `new`.
-    fn arguments(&self, index: usize, inputs: &[&Tensor]) -> Vec<String> {
+    /// The arguments of a layer's `new`, to be written at an indentation.
+    fn arguments(&self, index: usize, inputs: &[&Tensor], indent: usize) -> Vec<String> {
         let layer = &self.plan.network.layers[index];
         let zero_point = inputs[0].zero_point.to_string();
         let mut arguments = match &layer.op {
             Op::Conv { geometry, .. } => {
-                let geometry = format!(
-                    "checked(Geometry::new(\n            {},\n            {},\n            {},\n            {},\n        ))",
+                let geometry = [
                     shape(geometry.input()),
-                    geometry.output().channels,
-                    window(&geometry.window(), 12),
-                    geometry.groups()
-                );
+                    geometry.output().channels.to_string(),
+                    window(&geometry.window(), indent + 4),
+                    geometry.groups().to_string(),
+                ];
+                let geometry = checked("Geometry", &geometry, indent);
                 vec![geometry, zero_point]
             }
             Op::Linear { features, .. } => vec![features.to_string(), zero_point],
@@ -176,9 +181,9 @@ impl Writer<'_> {
                 vec![shape(*pooled), zero_point, shift.to_string()]
             }
             Op::AveragePool { shape: pooled, window: w, shift, .. } => {
-                vec![shape(*pooled), window(w, 8), zero_point, shift.to_string()]
+                vec![shape(*pooled), window(w, indent), zero_point, shift.to_string()]
             }
-            Op::MaxPool { shape: pooled, window: w } => vec![shape(*pooled), window(w, 8)],
+            Op::MaxPool { shape: pooled, window: w } => vec![shape(*pooled), window(w, indent)],
             Op::Pad { shape: inner, padding: p } => vec![shape(*inner), padding(p), zero_point],
             Op::Add { shape: summed, operands: [a, b], shift, bounds } => {
                 let Requantize { zero_point, min, max, .. } = bounds;
@@ -199,7 +204,8 @@ impl Writer<'_> {
         let weights = format!("WEIGHTS.weights({}, {})", place.start, place.len());
         match layer.op.kernels() {
             Some(Kernels::Static(_)) => {
-                arguments.push(format!("checked(StaticKernels::new({weights}, &BIAS, &SUMS))"));
+                let tables = [weights, "&BIAS".into(), "&SUMS".into()];
+                arguments.push(checked("StaticKernels", &tables, indent));
             }
             Some(Kernels::Experts(kernels)) => {
                 let inner = [
@@ -211,25 +217,32 @@ impl Writer<'_> {
                     "&EXPERT_BIAS".into(),
                     "&SUMS".into(),
                 ];
-                let lines: String = inner.iter().map(|line| format!("            {line},\n")).collect();
-                arguments.push(format!("checked(Experts::new(\n{lines}        ))"));
+                arguments.push(checked("Experts", &inner, indent));
             }
             None => {}
         }
         if let Some(Requantize { zero_point, min, max, .. }) = layer.op.requantize() {
-            arguments.push(format!("checked(Requantize::new(&MULTIPLIERS, {zero_point}, {min}, {max}))"));
+            let numbers = [zero_point, min, max].map(i32::to_string);
+            let inner: Vec<String> = ["&MULTIPLIERS".into()].into_iter().chain(numbers).collect();
+            arguments.push(checked("Requantize", &inner, indent));
         }
         arguments
     }
 }
 
-/// `checked(OP::new(ARGUMENTS))`, an argument a line, as the value of a static.
-fn new(out: &mut String, op: &str, arguments: &[String]) -> fmt::Result {
-    writeln!(out, "    checked({op}::new(")?;
-    for argument in arguments {
-        writeln!(out, "        {argument},")?;
+/// `HEAD checked(OP::new(ARGUMENTS));`.
+fn plain(out: &mut String, head: &str, op: &str, arguments: &[String]) -> fmt::Result {
+    let value = checked(op, arguments, 0);
+    if value.contains('\n') {
+        writeln!(out, "{head} {value};")
+    } else {
+        assignment(out, "", head, &format!("{value};"))
     }
-    writeln!(out, "    ))\n}};")
+}
+
+/// `checked(OP::new(ARGUMENTS))` as the value of a static, after its tables.
+fn new(out: &mut String, op: &str, arguments: &[String]) -> fmt::Result {
+    writeln!(out, "    {}\n}};", checked(op, arguments, 4))
 }
 
 fn describe(out: &mut String, layer: &Layer, inputs: &[&Tensor], output: &Tensor) -> fmt::Result {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt::{self, Write as _};
 
 use super::Writer;
-use super::text::{assignment, call, range};
+use super::text::{ARGUMENTS, assignment, call, observe, range};
 use crate::graph::ValueId;
 use crate::quantized::{ElementType, Layer, Op};
 
@@ -66,11 +66,12 @@ impl Writer<'_> {
     fn route_step(&self, out: &mut String, id: usize) -> fmt::Result {
         let routing = &self.plan.network.routings[id];
         let place = self.place(routing.input);
-        writeln!(out, "        observer.begin({:?});", routing.name)?;
+        observe(out, "begin", &routing.name, &[])?;
         writeln!(out, "        let mut routing_{id} = [RoutingWeight::ZERO; {}];", routing.bias.len())?;
         writeln!(out, "        ROUTING_{id}.infer(&{place}, &mut routing_{id});")?;
-        writeln!(out, "        observer.end({:?});", routing.name)?;
-        writeln!(out, "        observer.routing({:?}, &routing_{id});\n", routing.name)
+        observe(out, "end", &routing.name, &[])?;
+        observe(out, "routing", &routing.name, &[format!("&routing_{id}")])?;
+        writeln!(out)
     }
 
     fn layer_step(&self, out: &mut String, layer: &Layer, name: &str) -> fmt::Result {
@@ -82,7 +83,7 @@ impl Writer<'_> {
                 arguments.push("self.mixed.scratch()".into());
             }
         }
-        writeln!(out, "        observer.begin({:?});", layer.name)?;
+        observe(out, "begin", &layer.name, &[])?;
         // Tensors in the arena that the layer writes to are parted from its output, each once.
         let arena = self.arena(layer.output);
         let mut parted: Vec<ValueId> = Vec::new();
@@ -97,26 +98,41 @@ impl Writer<'_> {
             None => format!("&{}", self.place(id)),
         };
         let mut output = format!("&mut {}", self.place(layer.output));
+        if let Op::Concat { .. } = &layer.op {
+            return self.concat_step(out, layer, name);
+        }
         if !parted.is_empty() {
             let names: Vec<String> = parted.iter().map(|&id| input(id)).collect();
             let ranges: Vec<String> =
                 parted.iter().chain([&layer.output]).map(|&id| range(&self.plan.places[id])).collect();
-            let head = format!("let [{}, output] =", names.join(", "));
-            let value = format!("disjoint(&mut self.{arena}, [{}]);", ranges.join(", "));
-            assignment(out, "        ", &head, &value)?;
+            part(out, &names.join(", "), arena, &ranges.join(", "))?;
             output = "output".into();
         }
         let inputs: Vec<String> = layer.inputs.iter().map(|&id| input(id)).collect();
-        if let Op::Concat { parts, .. } = &layer.op {
-            for (part, input) in inputs.iter().enumerate().take(parts.len()) {
-                call(out, &format!("{name}_{part}"), &[input, &output])?;
+        let arguments: Vec<&str> =
+            inputs.iter().chain(&arguments).chain([&output]).map(String::as_str).collect();
+        call(out, name, &arguments)?;
+        observe(out, "end", &layer.name, &[])?;
+        writeln!(out)
+    }
+
+    /// Part by part, each with a view of input and output of its own.
+    fn concat_step(&self, out: &mut String, layer: &Layer, name: &str) -> fmt::Result {
+        let arena = self.arena(layer.output);
+        let places = &self.plan.places;
+        for (number, &input) in layer.inputs.iter().enumerate() {
+            let name = format!("{name}_{number}");
+            if self.arena(input) == arena {
+                let ranges = [input, layer.output].map(|id| range(&places[id])).join(", ");
+                part(out, "input", arena, &ranges)?;
+                call(out, &name, &["input", "output"])?;
+            } else {
+                let [input, output] = [input, layer.output].map(|id| self.place(id));
+                call(out, &name, &[&format!("&{input}"), &format!("&mut {output}")])?;
             }
-        } else {
-            let arguments: Vec<&str> =
-                inputs.iter().chain(&arguments).chain([&output]).map(String::as_str).collect();
-            call(out, name, &arguments)?;
         }
-        writeln!(out, "        observer.end({:?});\n", layer.name)
+        observe(out, "end", &layer.name, &[])?;
+        writeln!(out)
     }
 
     pub(super) fn arena(&self, id: usize) -> &'static str {
@@ -133,5 +149,17 @@ impl Writer<'_> {
             "output" => "self.output".into(),
             arena => format!("self.{arena}[{}]", range(&self.plan.places[id])),
         }
+    }
+}
+
+/// Parts ranges of an arena, the last of which is the output.
+fn part(out: &mut String, names: &str, arena: &str, ranges: &str) -> fmt::Result {
+    let head = format!("let [{names}, output] =");
+    let arguments = format!("&mut self.{arena}, [{ranges}]");
+    if arguments.len() <= ARGUMENTS {
+        assignment(out, "        ", &head, &format!("disjoint({arguments});"))
+    } else {
+        writeln!(out, "        {head} disjoint(")?;
+        writeln!(out, "            &mut self.{arena},\n            [{ranges}],\n        );")
     }
 }

@@ -9,7 +9,7 @@ use condconv::{Padding, Shape, Window};
 pub(super) const LINE: usize = 100;
 
 /// Longest list of arguments that rustfmt leaves on one line.
-const ARGUMENTS: usize = 60;
+pub(super) const ARGUMENTS: usize = 60;
 
 /// Longest table that rustfmt leaves on one line.
 const SHORT_TABLE: usize = 56;
@@ -102,11 +102,37 @@ pub(super) fn wrapped<T: Display>(values: &[T], indent: &str) -> String {
     text
 }
 
+/// `checked(OPERATOR::new(ARGUMENTS))` at an indentation, broken as rustfmt breaks it.
+pub(super) fn checked(operator: &str, arguments: &[String], indent: usize) -> String {
+    let call = format!("{operator}::new({})", arguments.join(", "));
+    if call.len() <= ARGUMENTS && !call.contains('\n') {
+        return format!("checked({call})");
+    }
+    let margin = " ".repeat(indent);
+    let lines: String = arguments.iter().map(|argument| format!("{margin}    {argument},\n")).collect();
+    format!("checked({operator}::new(\n{lines}{margin}))")
+}
+
+/// `observer.METHOD(NAME, MORE);` in a method, broken as rustfmt breaks it.
+pub(super) fn observe(out: &mut String, method: &str, name: &str, more: &[String]) -> fmt::Result {
+    let arguments = [&[format!("{name:?}")], more].concat();
+    let list = arguments.join(", ");
+    if list.len() <= ARGUMENTS {
+        return writeln!(out, "        observer.{method}({list});");
+    }
+    let lines: String = arguments.iter().map(|argument| format!("            {argument},\n")).collect();
+    writeln!(out, "        observer.{method}(\n{lines}        );")
+}
+
 /// `NAME.infer(ARGUMENTS);` in a method, broken as rustfmt breaks it.
 pub(super) fn call(out: &mut String, name: &str, arguments: &[&str]) -> fmt::Result {
     let list = arguments.join(", ");
-    if list.len() <= ARGUMENTS && 8 + name.len() + ".infer();".len() + list.len() <= LINE {
-        return writeln!(out, "        {name}.infer({list});");
+    if list.len() <= ARGUMENTS {
+        return if 8 + name.len() + ".infer();".len() + list.len() <= LINE {
+            writeln!(out, "        {name}.infer({list});")
+        } else {
+            writeln!(out, "        {name}\n            .infer({list});")
+        };
     }
     writeln!(out, "        {name}.infer(")?;
     for argument in arguments {

@@ -12,7 +12,7 @@ impl<'a> Importer<'a> {
     /// Gemm or MatMul of features and a constant matrix; other forms are left to probing.
     pub(super) fn linear(&mut self, node: &'a Node, output: &str) -> Result<Option<Features>, Fault> {
         let (Some(data), Some(weight)) = (node.input(0), node.input(1)) else { return Ok(None) };
-        if self.meanings.get(data).is_none()
+        if !self.meanings.contains_key(data)
             || (matches!(self.meanings.get(data), Some(Meaning::Routed(_))) && !self.eager)
         {
             return Ok(None);

@@ -107,9 +107,7 @@ impl<'a> Importer<'a> {
         };
         let (op, inputs) = if sum && is_same == [true, true] {
             (Op::Add { clamp: Clamp::NONE }, [first, second])
-        } else if !sum && is_same == [true, true] {
-            (Op::Mul { clamp: Clamp::NONE }, [first, second])
-        } else if !sum && is_same[0] && per_channel(b, &second) {
+        } else if !sum && is_same[0] && (is_same[1] || per_channel(b, &second)) {
             (Op::Mul { clamp: Clamp::NONE }, [first, second])
         } else if !sum && is_same[1] && per_channel(a, &first) {
             (Op::Mul { clamp: Clamp::NONE }, [second, first])
