@@ -1,7 +1,7 @@
 //! The imported float network, run naively in f64: what the importer says a network is, computed as it says.
 
 use condconv::{Shape, Window};
-use condconv_tools::graph::{Clamp, Gate, Kernels, Network, Op};
+use condconv_tools::graph::{Clamp, Gate, Kernels, Network, Op, ValueId};
 
 /// The numbers of each value and each routing, and of each layer before its activation.
 pub(crate) struct Run {
@@ -10,14 +10,31 @@ pub(crate) struct Run {
     pub(crate) preactivations: Vec<Vec<f64>>,
 }
 
+/// What is done to the numbers on the way.
+pub(crate) trait Rounding {
+    /// A tensor, once it is computed.
+    fn value(&self, id: ValueId, numbers: &mut [f64]);
+    /// A kernel, once it is mixed.
+    fn kernel(&self, kernel: &mut [f64], channels: usize);
+}
+
+/// Nothing.
+pub(crate) struct Exact;
+
+impl Rounding for Exact {
+    fn value(&self, _: ValueId, _: &mut [f64]) {}
+    fn kernel(&self, _: &mut [f64], _: usize) {}
+}
+
 /// Runs a network on an input in NHWC order.
-pub(crate) fn run(network: &Network, input: &[f32]) -> Run {
+pub(crate) fn run(network: &Network, input: &[f32], rounding: &impl Rounding) -> Run {
     let mut run = Run {
         values: vec![Vec::new(); network.values.len()],
         routings: vec![Vec::new(); network.routings.len()],
         preactivations: Vec::new(),
     };
     run.values[network.input] = input.iter().copied().map(f64::from).collect();
+    rounding.value(network.input, &mut run.values[network.input]);
     for layer in &network.layers {
         let shape = network.values[layer.inputs[0]].shape;
         let inputs: Vec<Vec<f64>> = layer.inputs.iter().map(|&id| run.values[id].clone()).collect();
@@ -28,11 +45,11 @@ pub(crate) fn run(network: &Network, input: &[f32]) -> Run {
         let x = inputs[0].clone();
         let (sums, clamp) = match &layer.op {
             Op::Conv { window, groups, kernels, clamp } => {
-                let (kernel, bias) = mix(network, &mut run, kernels);
+                let (kernel, bias) = mix(network, &mut run, kernels, rounding);
                 (convolve(&x, shape, window, *groups, &kernel, &bias), *clamp)
             }
             Op::Linear { kernels, clamp } => {
-                let (kernel, bias) = mix(network, &mut run, kernels);
+                let (kernel, bias) = mix(network, &mut run, kernels, rounding);
                 let rows = kernel.chunks(x.len()).zip(&bias);
                 (rows.map(|(row, bias)| bias + dot(row, &x)).collect(), *clamp)
             }
@@ -75,12 +92,18 @@ pub(crate) fn run(network: &Network, input: &[f32]) -> Run {
         };
         assert_eq!(sums.len(), network.values[layer.output].shape.len(), "output of `{}`", layer.name);
         run.values[layer.output] = sums.iter().map(|y| y.clamp(clamp.min.into(), clamp.max.into())).collect();
+        rounding.value(layer.output, &mut run.values[layer.output]);
         run.preactivations.push(sums);
     }
     run
 }
 
-fn mix(network: &Network, run: &mut Run, kernels: &Kernels) -> (Vec<f64>, Vec<f64>) {
+fn mix(
+    network: &Network,
+    run: &mut Run,
+    kernels: &Kernels,
+    rounding: &impl Rounding,
+) -> (Vec<f64>, Vec<f64>) {
     let weights = kernels.routing.map_or_else(
         || vec![1.0],
         |id| {
@@ -109,6 +132,7 @@ fn mix(network: &Network, run: &mut Run, kernels: &Kernels) -> (Vec<f64>, Vec<f6
     for (expert, weight) in kernels.expert_biases.iter().zip(&weights) {
         bias.iter_mut().zip(expert).for_each(|(sum, b)| *sum += weight * f64::from(*b));
     }
+    rounding.kernel(&mut kernel, kernels.channels);
     (kernel, bias)
 }
 
