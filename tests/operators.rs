@@ -299,6 +299,21 @@ fn softmax_of_scores() {
     });
 }
 
+/// Each of the small shares is less than a unit of 2^-16, and rounding each would make the sum wrong.
+#[test]
+fn many_small_shares() {
+    for distance in [9.0, 11.0, 11.8] {
+        let mut scores = [-32768i16; 40];
+        scores[0] = 32767;
+        let scale = distance / 65535.0;
+        let multiplier = (scale * 4096.0 * std::f64::consts::LOG2_E * f64::from(1 << 20)).round() as i32;
+        let mut probabilities = [0; 40];
+        Softmax::<i16>::new(40, multiplier, 20).unwrap().infer(&scores, &mut probabilities);
+        let logits = scores.map(|score| f64::from(score) * scale);
+        close(probabilities.into_iter(), &softmax(&logits)).unwrap();
+    }
+}
+
 #[test]
 fn softmax_routing() {
     // One pixel of one channel for each expert; the matrix picks it.

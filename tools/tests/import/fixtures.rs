@@ -28,6 +28,16 @@ pub(crate) fn all() -> Vec<(PathBuf, Fixture)> {
     fixtures.into_iter().map(|fixture| (folder.join(&fixture.file), fixture)).collect()
 }
 
+/// Files that are whole, to be damaged: the good fixtures, and networks with every operator.
+pub(crate) fn whole() -> Vec<PathBuf> {
+    let good = all().into_iter().filter(|(_, fixture)| fixture.good).map(|(path, _)| path);
+    let networks = std::fs::read_dir(repository("tests/fixtures/networks")).expect("the networks are there");
+    let mut networks: Vec<_> = networks.map(|entry| entry.expect("a readable folder").path()).collect();
+    networks.retain(|path| path.extension().is_some_and(|end| end == "onnx"));
+    networks.sort();
+    good.chain(networks).collect()
+}
+
 #[test]
 fn networks_compute_what_their_files_state() {
     for (path, fixture) in all().into_iter().filter(|(_, fixture)| fixture.good) {
