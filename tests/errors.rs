@@ -47,6 +47,8 @@ fn dimensions_of_zero() {
         assert_eq!(Routing::<i8>::new(input, 0, &[], &[0], &[1], &[1]).err(), zero);
     }
     assert_eq!(Geometry::new(SHAPE, 0, WINDOW, 1).err(), zero);
+    assert_eq!(Linear::<i8, i8>::new(0, 0, fixed(1), requantize(2)).err(), zero);
+    assert_eq!(CondLinear::<i8, i8>::new(0, 0, experts(1), requantize(2)).err(), zero);
     assert_eq!(Geometry::new(SHAPE, 2, WINDOW, 0).err(), zero);
     for pair in [[0, 1], [1, 0]] {
         for window in [Window::new(pair), WINDOW.stride(pair), WINDOW.dilation(pair)] {
@@ -72,6 +74,10 @@ fn extents_without_bounds() {
         assert_eq!(Geometry::new(SHAPE, 2, window, 1).err(), large);
     }
     assert_eq!(Geometry::new(SHAPE, most, WINDOW, 1).err(), large);
+    let wide = Shape::new(1 << 20, 1 << 20, 1);
+    assert_eq!(GlobalAveragePool::<i8, i8>::new(wide, 0, 0, requantize(1)).err(), large);
+    assert_eq!(Linear::<i8, i8>::new(most, 0, fixed(1), requantize(2)).err(), large);
+    assert_eq!(CondLinear::<i8, i8>::new(most, 0, experts(1), requantize(2)).err(), large);
     assert_eq!(Requantize::new(&[1], i32::MAX, -128, 127).err(), Some(LayerError::OutputRange));
     let sums = [WeightSums::new(u32::MAX, u32::MAX); 4];
     let experts = Experts::new(2, &[1; 36], &[32767; 4], 12, &[0; 2], &[], &sums).unwrap();

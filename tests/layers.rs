@@ -169,7 +169,8 @@ fn report(operator: &str, counts: &[Count], forms: &[Form]) {
     for (label, row) in &by_count.rows {
         let (lsb, db) = (percentile(&row.errors, 0.99), row.mean_db());
         // Behind a ReLU the oracle itself misses the tolerance where kernels are long.
-        let tolerance = PERCENTILE_99.max(1.05 * percentile(&row.oracle, 0.99));
+        let long = forms.iter().all(|form| matches!(form, Form::Window { kind: Kind::Wide { .. }, .. }));
+        let tolerance = if long { 1.05 * percentile(&row.oracle, 0.99) } else { PERCENTILE_99 };
         assert!(lsb <= tolerance, "{operator}, {label}: {lsb} LSB at 99 %");
         assert!(db >= MEAN_DB, "{operator}, {label}: {db} dB against the oracle");
     }

@@ -37,8 +37,9 @@ impl From<LayerError> for QuantizeError {
 }
 
 impl QuantizeError {
+    /// Names the node, unless a routing function was named already.
     fn at(self, layer: &str) -> Self {
-        Self { layer: format!("node '{layer}': "), ..self }
+        if self.layer.is_empty() { Self { layer: format!("node '{layer}': "), ..self } } else { self }
     }
 }
 
@@ -98,7 +99,8 @@ impl<'a> Quantizer<'a> {
     fn layer(&mut self, index: usize) -> Result<(), QuantizeError> {
         let layer = &self.float.layers[index];
         if let Some(id) = routing_of(&layer.op) {
-            self.route(id)?;
+            let name = &self.float.routings[id].name;
+            self.route(id).map_err(|error| error.at(name))?;
         }
         // Once to see the layer's mean error, once with that error out of its bias.
         let first = self.quantize_op(index, None)?;
