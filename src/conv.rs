@@ -42,7 +42,8 @@ impl<'a, X: Element, Y: Element> Convolution<'a, X, Y> {
     }
 
     /// Runs the inner loop for block after block of output channels. Which loop is the caller's business, so that a
-    /// network links only those that it uses.
+    /// network links only those that it uses; once, not once a layer.
+    #[inline(never)]
     pub(crate) fn infer<S: KernelSource>(
         &self,
         mut source: S,
