@@ -13,6 +13,8 @@ pub enum LayerError {
     TooLarge,
     /// The padded input is smaller than the kernel.
     KernelLargerThanInput,
+    /// A pooling window meets nothing but padding.
+    EmptyWindow,
     /// Input or output channels are not a multiple of the number of groups, or a depthwise layer's output
     /// channels differ from its input channels.
     Groups,
@@ -42,6 +44,7 @@ impl LayerError {
             Self::ZeroDimension => "a dimension, stride, dilation or group count is zero",
             Self::TooLarge => "an extent exceeds 2^24 or a tensor has 2^31 elements or more",
             Self::KernelLargerThanInput => "the kernel is larger than the padded input",
+            Self::EmptyWindow => "a pooling window meets nothing but padding",
             Self::Groups => "channels and groups do not match",
             Self::WeightLength => "the number of weights does not match the shape",
             Self::TableLength => "a table does not have one entry per channel or expert",

@@ -50,9 +50,12 @@
 //! ```
 #![no_std]
 
+mod activation;
+mod concat;
 mod conv;
 mod depthwise;
 mod edge;
+mod elementwise;
 mod error;
 mod kernel_source;
 mod kernels;
@@ -64,20 +67,25 @@ mod pooling;
 mod quantize;
 mod routing;
 mod shape;
+mod softmax;
 
+pub use activation::Lookup;
+pub use concat::{ConcatPart, Pad};
 pub use conv::{CondConv2d, Conv2d};
 pub use depthwise::{CondDepthwiseConv2d, DepthwiseConv2d};
 pub use edge::{Quantization, argmax};
+pub use elementwise::{Add, Mul, Operand};
 pub use error::{LayerError, checked};
 pub use kernel_source::StaticKernels;
 pub use linear::{CondLinear, Linear};
-pub use memory::{Aligned, head, may_write_last, read_write};
+pub use memory::{Aligned, disjoint, head, may_write_last};
 pub use mixing::{Experts, MixBuffer, MixScratch};
 pub use observe::{Observer, RoutingTrace};
-pub use pooling::GlobalAveragePool;
+pub use pooling::{AveragePool2d, GlobalAveragePool, MaxPool2d};
 pub use quantize::{Element, Requantize, WeightSums};
-pub use routing::{Routing, RoutingLogit, RoutingWeight, sigmoid};
+pub use routing::{Gate, Routing, RoutingLogit, RoutingWeight, SigmoidGate, SoftmaxGate, sigmoid};
 pub use shape::{Geometry, Padding, Shape, Window};
+pub use softmax::Softmax;
 
 /// Largest number of experts of a layer.
 pub const MAX_EXPERTS: usize = 32;

@@ -52,11 +52,11 @@ pub const fn may_write_last(ranges: &[Range<usize>], arena: usize) -> bool {
     true
 }
 
-/// Two ranges of an arena that do not overlap, the first to read and the second to write.
+/// Ranges of an arena that do not overlap: a layer's inputs and its output.
 ///
 /// ```
 /// let mut arena = [1, 2, 3, 4];
-/// let (input, output) = condconv::read_write(&mut arena, 2..4, 0..2);
+/// let [input, output] = condconv::disjoint(&mut arena, [2..4, 0..2]);
 /// output.copy_from_slice(input);
 /// assert_eq!(arena, [3, 4, 3, 4]);
 /// ```
@@ -66,14 +66,10 @@ pub const fn may_write_last(ranges: &[Range<usize>], arena: usize) -> bool {
 /// If they overlap or leave the arena. Generated code checks its ranges by [`may_write_last`] when it is compiled.
 #[inline(always)]
 #[must_use]
-pub fn read_write<T>(arena: &mut [T], read: Range<usize>, write: Range<usize>) -> (&[T], &mut [T]) {
-    if read.end <= write.start {
-        let (low, high) = arena.split_at_mut(write.start);
-        (&low[read], &mut high[..write.end - write.start])
-    } else {
-        assert!(write.end <= read.start);
-        let (low, high) = arena.split_at_mut(read.start);
-        (&high[..read.end - read.start], &mut low[write])
+pub fn disjoint<T, const N: usize>(arena: &mut [T], ranges: [Range<usize>; N]) -> [&mut [T]; N] {
+    match arena.get_disjoint_mut(ranges) {
+        Ok(parts) => parts,
+        Err(_) => panic!("ranges overlap or leave the arena"),
     }
 }
 

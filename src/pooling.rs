@@ -1,9 +1,9 @@
-//! Global average pooling.
+//! Pooling: the largest or mean value of each channel, in windows or over the whole map.
 
 use core::marker::PhantomData;
 
 use crate::quantize::{Element, check_zero_point, span};
-use crate::{LayerError, Requantize, Shape, kernels};
+use crate::{Geometry, LayerError, Requantize, Shape, Window, kernels};
 
 /// The mean over height and width of each channel, as int8 or, without loss worth naming, int16.
 ///
@@ -83,4 +83,152 @@ impl<'a, X: Element, Y: Element> GlobalAveragePool<'a, X, Y> {
             output[channel] = self.requantize.apply(0, sum << self.shift);
         });
     }
+}
+
+/// The largest value in each window. Padding takes no part.
+///
+/// ```
+/// use condconv::{Geometry, MaxPool2d, Shape, Window, checked};
+///
+/// static POOL: MaxPool2d = checked(MaxPool2d::new(Shape::new(1, 4, 1), Window::new([1, 2]).stride([1, 2])));
+/// let mut output = [0i8; 2];
+/// POOL.infer(&[3, 7, -1, -5], &mut output);
+/// assert_eq!(output, [7, -1]);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct MaxPool2d<X = i8> {
+    geometry: Geometry,
+    element: PhantomData<X>,
+}
+
+impl<X: Element> MaxPool2d<X> {
+    /// Scale and zero point of the output are those of the input.
+    ///
+    /// # Errors
+    ///
+    /// As [`Geometry::new`], and [`LayerError::EmptyWindow`] if some window meets nothing but padding.
+    pub const fn new(input: Shape, window: Window) -> Result<Self, LayerError> {
+        match pool_geometry(input, window) {
+            Ok(geometry) => Ok(Self { geometry, element: PhantomData }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Elements of the input.
+    #[must_use]
+    pub const fn input_len(&self) -> usize {
+        self.geometry.input().len()
+    }
+
+    /// Elements of the output.
+    #[must_use]
+    pub const fn output_len(&self) -> usize {
+        self.geometry.output().len()
+    }
+
+    /// Pools an NHWC tensor.
+    ///
+    /// # Panics
+    ///
+    /// If a slice is not of the layer's shape.
+    #[inline]
+    pub fn infer(&self, input: &[X], output: &mut [X]) {
+        assert!(input.len() == self.input_len() && output.len() == self.output_len());
+        kernels::max_pool(&self.geometry, input, output);
+    }
+}
+
+/// The mean of each window.
+///
+/// ```
+/// use condconv::{AveragePool2d, Requantize, Shape, Window, checked};
+///
+/// // Same scale in and out: a multiplier of 1/2 for two taps, 2^2 of headroom for it, 1/1 where only one counts.
+/// static POOL: AveragePool2d<'static> = checked(AveragePool2d::new(
+///     Shape::new(1, 4, 1),
+///     Window::new([1, 2]).stride([1, 2]),
+///     0,
+///     2,
+///     checked(Requantize::new(&[1 << 30, 1 << 29], 0, -128, 127)),
+/// ));
+/// let mut output = [0i8; 2];
+/// POOL.infer(&[3i8, 7, -1, -5], &mut output);
+/// assert_eq!(output, [5, -3]);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct AveragePool2d<'a, X = i8, Y = i8> {
+    geometry: Geometry,
+    zero_point: i32,
+    shift: u32,
+    requantize: Requantize<'a>,
+    elements: PhantomData<(X, Y)>,
+}
+
+impl<'a, X: Element, Y: Element> AveragePool2d<'a, X, Y> {
+    /// The accumulator is the sum of `x - zero_point` over the taps inside the input, times `2^shift`.
+    /// `requantize` has one multiplier for each number of such taps, from 1 to all of them, the division included:
+    /// the same for all where padding counts as zeros.
+    ///
+    /// # Errors
+    ///
+    /// As [`Geometry::new`]; [`LayerError::EmptyWindow`] if some window meets nothing but padding;
+    /// [`LayerError::AccumulatorOverflow`]; errors for lengths and ranges.
+    pub const fn new(
+        input: Shape,
+        window: Window,
+        zero_point: i32,
+        shift: u32,
+        requantize: Requantize<'a>,
+    ) -> Result<Self, LayerError> {
+        let geometry = match pool_geometry(input, window) {
+            Ok(geometry) => geometry,
+            Err(error) => return Err(error),
+        };
+        if shift > 30 {
+            return Err(LayerError::Multiplier);
+        }
+        if span::<X>() * window.taps() as i64 > i32::MAX as i64 >> shift {
+            return Err(LayerError::AccumulatorOverflow);
+        }
+        match (check_zero_point::<X>(zero_point), requantize.check::<Y>(window.taps())) {
+            (Ok(()), Ok(())) => Ok(Self { geometry, zero_point, shift, requantize, elements: PhantomData }),
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        }
+    }
+
+    /// Elements of the input.
+    #[must_use]
+    pub const fn input_len(&self) -> usize {
+        self.geometry.input().len()
+    }
+
+    /// Elements of the output.
+    #[must_use]
+    pub const fn output_len(&self) -> usize {
+        self.geometry.output().len()
+    }
+
+    /// Pools an NHWC tensor.
+    ///
+    /// # Panics
+    ///
+    /// If a slice is not of the layer's shape.
+    #[inline]
+    pub fn infer(&self, input: &[X], output: &mut [Y]) {
+        assert!(input.len() == self.input_len() && output.len() == self.output_len());
+        let (shift, requantize) = (self.shift, &self.requantize);
+        kernels::average_pool(&self.geometry, self.zero_point, shift, requantize, input, output);
+    }
+}
+
+/// A window over each channel that meets the input everywhere.
+const fn pool_geometry(input: Shape, window: Window) -> Result<Geometry, LayerError> {
+    let geometry = match Geometry::new(input, input.channels, window, input.channels) {
+        Ok(geometry) => geometry,
+        Err(error) => return Err(error),
+    };
+    if geometry.has_empty_window() {
+        return Err(LayerError::EmptyWindow);
+    }
+    Ok(geometry)
 }

@@ -1,4 +1,4 @@
-//! Step one, route: the input's mean over height and width, a fully connected layer, a sigmoid.
+//! Step one, route: the input's mean over height and width, a fully connected layer, a sigmoid or softmax.
 //!
 //! ```text
 //! alpha = sigmoid(GlobalAveragePool(x) R + r)
@@ -7,9 +7,12 @@
 //! The pool is an exact sum; the matrix is int16, since the error of int8 would reach 4e-2 in alpha; the
 //! sigmoid interpolates a table. On thousands of random layers with logits up to 6 alpha is off by less than 2^-12.
 
+use core::marker::PhantomData;
+
 use fixed::types::{I1F15, I5F11};
 
 use crate::quantize::{Element, check_zero_point, span};
+use crate::softmax::{exponent, shares};
 use crate::{LayerError, MAX_EXPERTS, Shape, kernels};
 
 /// A routing weight, in `0..=32767` units of 2^-15. Layers take a negative one for 0.
@@ -18,22 +21,60 @@ pub type RoutingWeight = I1F15;
 /// The sigmoid's argument, saturated to -16..16.
 pub type RoutingLogit = I5F11;
 
+mod sealed {
+    pub trait Gate {
+        fn weigh(logits: &[i64], weights: &mut [crate::RoutingWeight]);
+    }
+}
+
+/// From logits to routing weights.
+pub trait Gate: sealed::Gate {}
+
+/// Each weight on its own: `sigmoid(logit)`, logits in steps of 2^-11 (CondConv).
+#[derive(Clone, Copy, Debug)]
+pub struct SigmoidGate;
+
+/// Weights that sum to one: `2^logit / sum of 2^logits`, logits in steps of 2^-12; `log2(e)` and a temperature
+/// belong to the multiplier (Chen et al., Dynamic Convolution, CVPR 2020).
+#[derive(Clone, Copy, Debug)]
+pub struct SoftmaxGate;
+
+impl Gate for SigmoidGate {}
+
+impl sealed::Gate for SigmoidGate {
+    fn weigh(logits: &[i64], weights: &mut [RoutingWeight]) {
+        for (weight, logit) in weights.iter_mut().zip(logits) {
+            *weight = sigmoid(RoutingLogit::from_bits((*logit).clamp(-32768, 32767) as i16));
+        }
+    }
+}
+
+impl Gate for SoftmaxGate {}
+
+impl sealed::Gate for SoftmaxGate {
+    fn weigh(logits: &[i64], weights: &mut [RoutingWeight]) {
+        let largest = logits.iter().fold(i64::MIN, |largest, &logit| largest.max(logit));
+        let exponents = logits.iter().map(|logit| exponent(largest - logit));
+        shares(exponents, |expert, share| weights[expert] = RoutingWeight::from_bits(share));
+    }
+}
+
 /// The routing function of a layer or block.
 #[derive(Clone, Copy, Debug)]
-pub struct Routing<'a, X = i8> {
+pub struct Routing<'a, X = i8, G = SigmoidGate> {
     input: Shape,
     zero_point: i32,
     matrix: &'a [i16],
     bias: &'a [i64],
     multipliers: &'a [i16],
     shifts: &'a [u8],
-    element: core::marker::PhantomData<X>,
+    types: PhantomData<(X, G)>,
 }
 
-impl<'a, X: Element> Routing<'a, X> {
+impl<'a, X: Element, G: Gate> Routing<'a, X, G> {
     /// `matrix[channel * n + expert]`; `bias[expert]` in units of the accumulator
     /// `sum over channels of matrix * (sum of the channel - pixels * zero_point)`;
-    /// logit (in 2^-11) = `accumulator * multiplier / 2^shift`, with multipliers in `0..2^15` and shifts in
+    /// logit (in the gate's steps) = `accumulator * multiplier / 2^shift`, with multipliers in `0..2^15` and shifts in
     /// `1..=62`. The division by the number of pixels belongs to the multiplier.
     ///
     /// # Errors
@@ -93,7 +134,7 @@ impl<'a, X: Element> Routing<'a, X> {
             }
             i += 1;
         }
-        Ok(Self { input, zero_point, matrix, bias, multipliers, shifts, element: core::marker::PhantomData })
+        Ok(Self { input, zero_point, matrix, bias, multipliers, shifts, types: PhantomData })
     }
 
     /// Number of experts.
@@ -125,12 +166,10 @@ impl<'a, X: Element> Routing<'a, X> {
         accumulators.copy_from_slice(self.bias);
         kernels::pool_matrix(self.input, self.zero_point, input, self.matrix, accumulators);
         let scales = self.multipliers.iter().zip(self.shifts);
-        for ((weight, &accumulator), (&multiplier, &shift)) in
-            weights.iter_mut().zip(accumulators.iter()).zip(scales)
-        {
-            let logit = (accumulator * i64::from(multiplier) + (1 << (shift - 1))) >> shift;
-            *weight = sigmoid(RoutingLogit::from_bits(logit.clamp(-32768, 32767) as i16));
+        for (accumulator, (&multiplier, &shift)) in accumulators.iter_mut().zip(scales) {
+            *accumulator = (*accumulator * i64::from(multiplier) + (1 << (shift - 1))) >> shift;
         }
+        G::weigh(accumulators, weights);
     }
 }
 

@@ -275,14 +275,35 @@ impl Geometry {
         self.input.channels / self.groups
     }
 
+    /// Whether the window meets nothing but padding somewhere.
+    pub(crate) const fn has_empty_window(&self) -> bool {
+        let mut y = 0;
+        while y < self.output.height {
+            let rows = self.rows(y).0;
+            if rows.start == rows.end {
+                return true;
+            }
+            y += 1;
+        }
+        let mut x = 0;
+        while x < self.output.width {
+            let columns = self.columns(x).0;
+            if columns.start == columns.end {
+                return true;
+            }
+            x += 1;
+        }
+        false
+    }
+
     /// The kernel rows that meet the input at output row `y`, and the input row that the first of them meets.
-    pub(crate) fn rows(&self, y: usize) -> (Range<usize>, usize) {
+    pub(crate) const fn rows(&self, y: usize) -> (Range<usize>, usize) {
         let w = &self.window;
         taps(y * w.stride[0], w.kernel[0], w.dilation[0], w.padding.top, self.input.height)
     }
 
     /// The kernel columns that meet the input at output column `x`, and the input column of the first.
-    pub(crate) fn columns(&self, x: usize) -> (Range<usize>, usize) {
+    pub(crate) const fn columns(&self, x: usize) -> (Range<usize>, usize) {
         let w = &self.window;
         taps(x * w.stride[1], w.kernel[1], w.dilation[1], w.padding.left, self.input.width)
     }
@@ -290,8 +311,15 @@ impl Geometry {
 
 /// The taps of a kernel placed at `start - padding` that lie inside `0..len`, and where the first of them lies. A
 /// kernel that lies wholly in the padding has none.
-fn taps(start: usize, kernel: usize, dilation: usize, padding: usize, len: usize) -> (Range<usize>, usize) {
+const fn taps(
+    start: usize,
+    kernel: usize,
+    dilation: usize,
+    padding: usize,
+    len: usize,
+) -> (Range<usize>, usize) {
     let first = padding.saturating_sub(start).div_ceil(dilation);
-    let end = (len + padding).saturating_sub(start).div_ceil(dilation).min(kernel);
+    let inside = (len + padding).saturating_sub(start).div_ceil(dilation);
+    let end = if inside < kernel { inside } else { kernel };
     if first < end { (first..end, start + first * dilation - padding) } else { (0..0, 0) }
 }

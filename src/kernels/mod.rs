@@ -2,4 +2,6 @@
 
 mod portable;
 
-pub(crate) use portable::{convolve, depthwise, dot, expert_dots, mix, pool, pool_matrix};
+pub(crate) use portable::{
+    average_pool, convolve, depthwise, dot, expert_dots, max_pool, mix, pool, pool_matrix,
+};

@@ -167,3 +167,45 @@ pub(crate) fn pool_matrix<X: Element>(
         }
     });
 }
+
+/// Where the taps of the window at an output pixel lie that meet the input: offsets of their first channel.
+fn taps(geometry: &Geometry, y: usize, x: usize) -> impl Iterator<Item = usize> + Clone + use<> {
+    let Geometry { input, window, .. } = *geometry;
+    let ((rows, first_row), (columns, first_column)) = (geometry.rows(y), geometry.columns(x));
+    (0..rows.len()).flat_map(move |i| {
+        let row = (first_row + i * window.dilation[0]) * input.width;
+        (0..columns.len()).map(move |j| (row + first_column + j * window.dilation[1]) * input.channels)
+    })
+}
+
+/// The largest element of each window, channel by channel.
+pub(crate) fn max_pool<X: Element>(geometry: &Geometry, input: &[X], output: &mut [X]) {
+    let shape = geometry.output();
+    for (pixel, outputs) in output.chunks_exact_mut(shape.channels).enumerate() {
+        let taps = taps(geometry, pixel / shape.width, pixel % shape.width);
+        for (channel, output) in outputs.iter_mut().enumerate() {
+            let largest = taps.clone().map(|tap| input[tap + channel].widen()).fold(X::MIN, i32::max);
+            *output = X::saturate(largest);
+        }
+    }
+}
+
+/// The mean of each window, channel by channel; `requantize` has a multiplier for each number of taps.
+pub(crate) fn average_pool<X: Element, Y: Element>(
+    geometry: &Geometry,
+    zero_point: i32,
+    shift: u32,
+    requantize: &Requantize<'_>,
+    input: &[X],
+    output: &mut [Y],
+) {
+    let shape = geometry.output();
+    for (pixel, outputs) in output.chunks_exact_mut(shape.channels).enumerate() {
+        let taps = taps(geometry, pixel / shape.width, pixel % shape.width);
+        let count = taps.clone().count();
+        for (channel, output) in outputs.iter_mut().enumerate() {
+            let sum: i32 = taps.clone().map(|tap| input[tap + channel].widen() - zero_point).sum();
+            *output = requantize.apply(count - 1, sum << shift);
+        }
+    }
+}

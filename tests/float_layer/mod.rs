@@ -9,7 +9,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use condconv::{Shape, Window};
-use condconv_tools::graph::{Clamp, Kernels, Layer, Network, Op, Routing, Value};
+use condconv_tools::graph::{Clamp, Gate, Kernels, Layer, Network, Op, Routing, Value};
 use condconv_tools::quantize::{Calibration, Preactivation, QuantizeError, Range, quantize};
 use condconv_tools::run::{Data, Runner};
 
@@ -59,6 +59,7 @@ impl FloatLayer {
         let channels = parts.bias.len();
         let routing_input = usize::from(place != Place::Inside);
         let routings = parts.routing.map(|(matrix, bias)| Routing {
+            gate: Gate::Sigmoid,
             name: "routing".into(),
             onnx_name: "routing".into(),
             input: routing_input,
@@ -99,7 +100,7 @@ impl FloatLayer {
                 .map(|(id, op)| Layer {
                     name: format!("layer {id}"),
                     op,
-                    input: id,
+                    inputs: vec![id],
                     output: id + 1,
                     preactivation: name(id + 1),
                 })
@@ -130,7 +131,7 @@ impl FloatLayer {
         let network = quantize(&self.network, calibration)?;
         let runner = Runner::new(&network).expect("a quantised network can be built");
         let [read, written] = [self.index, self.index + 1].map(|id| &network.tensors[id]);
-        let bounds = network.layers[self.index].op.requantize();
+        let bounds = network.layers[self.index].op.requantize().expect("the layer has kernels");
         let (low, high) = written.element.range();
         let mut errors = Errors::default();
         for input in inputs {
@@ -246,7 +247,7 @@ impl FloatLayer {
                 (reference::convolve(x, shape, *window, *groups, kernel, bias), clamp)
             }
             Op::Linear { clamp, .. } => (reference::linear(x, kernel, bias), clamp),
-            Op::GlobalAveragePool => unreachable!("the layer in question has kernels"),
+            _ => unreachable!("the layer in question has kernels"),
         };
         let bounded = |v: &f64| v.clamp(f64::from(clamp.min), f64::from(clamp.max));
         Run { output: preactivation.iter().map(bounded).collect(), preactivation }

@@ -1,7 +1,7 @@
 //! The float network between the importer and the quantiser: what is left of an ONNX graph once batch
 //! norms are folded, activations fused and every CondConv recognised.
 
-use condconv::{Shape, Window};
+use condconv::{Padding, Shape, Window};
 
 /// A tensor between layers; index into [`Network::values`].
 pub type ValueId = usize;
@@ -33,10 +33,12 @@ pub struct Value {
     pub shape: Shape,
 }
 
-/// Pool, fully connected, sigmoid: the weights of the experts as a function of a tensor.
+/// Pool, fully connected, sigmoid or softmax: the weights of the experts as a function of a tensor.
 #[derive(Debug, Clone)]
 pub struct Routing {
-    /// Name of the ONNX node that yields the routing weights (the Sigmoid).
+    /// From logits to weights.
+    pub gate: Gate,
+    /// Name of the ONNX node that yields the routing weights (the Sigmoid or Softmax).
     pub name: String,
     /// Name of the ONNX value that holds the routing weights.
     pub onnx_name: String,
@@ -48,6 +50,15 @@ pub struct Routing {
     pub bias: Vec<f32>,
 }
 
+/// How logits become routing weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// Each on its own.
+    Sigmoid,
+    /// Together they make one; a temperature is part of the matrix and bias.
+    Softmax,
+}
+
 /// One layer of the network: an operator, with batch norm and activation fused into it.
 #[derive(Debug, Clone)]
 pub struct Layer {
@@ -55,8 +66,8 @@ pub struct Layer {
     pub name: String,
     /// What it computes.
     pub op: Op,
-    /// The tensor that it reads.
-    pub input: ValueId,
+    /// The tensors that it reads.
+    pub inputs: Vec<ValueId>,
     /// The tensor that it writes.
     pub output: ValueId,
     /// Name of the ONNX value just before the fused activation (the same as the output's where there is none).
@@ -87,6 +98,184 @@ pub enum Op {
     },
     /// Mean over height and width.
     GlobalAveragePool,
+    /// Mean of each window, channel by channel.
+    AveragePool {
+        /// Kernel, stride, padding, dilation.
+        window: Window,
+        /// Whether padding counts as zeros; else the mean is over the taps inside the input.
+        count_padding: bool,
+    },
+    /// Largest of each window, channel by channel.
+    MaxPool {
+        /// Kernel, stride, padding, dilation.
+        window: Window,
+    },
+    /// Sum of two tensors of the same shape.
+    Add {
+        /// Bounds of the fused activation.
+        clamp: Clamp,
+    },
+    /// Product of two tensors of the same shape, or of one tensor and a vector with one number a channel.
+    Mul {
+        /// Bounds of the fused activation.
+        clamp: Clamp,
+    },
+    /// Concatenation along channels, of two tensors or more.
+    Concat,
+    /// Zeros around a tensor.
+    Pad {
+        /// How many, on each side.
+        padding: Padding,
+    },
+    /// A function of each element.
+    Activation(Function),
+    /// Softmax over the features of a vector.
+    Softmax,
+}
+
+impl Op {
+    /// The kernels, of operators that have them.
+    #[must_use]
+    pub fn kernels(&self) -> Option<&Kernels> {
+        match self {
+            Self::Conv { kernels, .. } | Self::Linear { kernels, .. } => Some(kernels),
+            _ => None,
+        }
+    }
+
+    /// The kernels, to be changed.
+    #[must_use]
+    pub fn kernels_mut(&mut self) -> Option<&mut Kernels> {
+        match self {
+            Self::Conv { kernels, .. } | Self::Linear { kernels, .. } => Some(kernels),
+            _ => None,
+        }
+    }
+
+    /// The routing that the operator uses.
+    #[must_use]
+    pub fn routing(&self) -> Option<RoutingId> {
+        self.kernels()?.routing
+    }
+
+    /// The bounds of the fused activation, of operators that can have one.
+    #[must_use]
+    pub fn clamp_mut(&mut self) -> Option<&mut Clamp> {
+        match self {
+            Self::Conv { clamp, .. }
+            | Self::Linear { clamp, .. }
+            | Self::Add { clamp }
+            | Self::Mul { clamp } => Some(clamp),
+            _ => None,
+        }
+    }
+}
+
+/// Activations that are no clamp.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Function {
+    /// `x` if positive, else `slope x`.
+    LeakyRelu {
+        /// Slope below zero.
+        slope: f32,
+    },
+    /// `clamp(alpha x + beta, 0, 1)`.
+    HardSigmoid {
+        /// Slope.
+        alpha: f32,
+        /// Value at zero.
+        beta: f32,
+    },
+    /// `x clamp(x / 6 + 1/2, 0, 1)`.
+    HardSwish,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// `x / (1 + exp(-x))`.
+    Silu,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// `x` if positive, else `alpha (exp(x) - 1)`.
+    Elu {
+        /// The negated value far below zero.
+        alpha: f32,
+    },
+    /// `ln(1 + exp(x))`.
+    Softplus,
+    /// `x tanh(ln(1 + exp(x)))`.
+    Mish,
+    /// `x / 2 (1 + erf(x / sqrt(2)))`.
+    Gelu,
+    /// `x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`.
+    GeluTanh,
+}
+
+impl Function {
+    /// The function's value.
+    #[must_use]
+    pub fn apply(self, x: f64) -> f64 {
+        match self {
+            Self::LeakyRelu { slope } => {
+                if x < 0.0 {
+                    f64::from(slope) * x
+                } else {
+                    x
+                }
+            }
+            Self::HardSigmoid { alpha, beta } => (f64::from(alpha) * x + f64::from(beta)).clamp(0.0, 1.0),
+            Self::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
+            Self::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+            Self::Silu => x / (1.0 + (-x).exp()),
+            Self::Tanh => x.tanh(),
+            Self::Elu { alpha } => {
+                if x < 0.0 {
+                    f64::from(alpha) * x.exp_m1()
+                } else {
+                    x
+                }
+            }
+            Self::Softplus => softplus(x),
+            Self::Mish => x * softplus(x).tanh(),
+            Self::Gelu => 0.5 * x * (1.0 + libm::erf(x / std::f64::consts::SQRT_2)),
+            Self::GeluTanh => {
+                let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+                0.5 * x * (1.0 + inner.tanh())
+            }
+        }
+    }
+
+    /// Whether the function is more than a line or a clamp.
+    pub(crate) fn is_curved(self) -> bool {
+        match self {
+            Self::LeakyRelu { slope } => slope.is_finite() && slope != 0.0 && slope != 1.0,
+            Self::HardSigmoid { alpha, beta } => {
+                alpha.is_finite() && alpha != 0.0 && (alpha, beta) != (1.0, 0.0)
+            }
+            Self::Elu { alpha } => alpha.is_finite() && alpha != 0.0,
+            _ => true,
+        }
+    }
+
+    /// The function's usual name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LeakyRelu { .. } => "LeakyReLU",
+            Self::HardSigmoid { .. } => "HardSigmoid",
+            Self::HardSwish => "HardSwish",
+            Self::Sigmoid => "Sigmoid",
+            Self::Silu => "SiLU",
+            Self::Tanh => "Tanh",
+            Self::Elu { .. } => "ELU",
+            Self::Softplus => "Softplus",
+            Self::Mish => "Mish",
+            Self::Gelu | Self::GeluTanh => "GELU",
+        }
+    }
+}
+
+fn softplus(x: f64) -> f64 {
+    // Without overflow.
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
 /// Bounds of a fused activation: ReLU is `0..inf`, ReLU6 `0..6`, none `-inf..inf`.

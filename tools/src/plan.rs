@@ -64,15 +64,18 @@ impl Plan {
     }
 
     fn table_bytes(&self, layer: usize) -> usize {
-        let op = &self.network.layers[layer].op;
-        let tables = match op.kernels() {
-            Some(Kernels::Static(kernels)) => 4 * kernels.bias.len(),
-            Some(Kernels::Experts(kernels)) => {
+        let layer = &self.network.layers[layer];
+        let tables = match (&layer.op, layer.op.kernels()) {
+            (_, Some(Kernels::Static(kernels))) => 4 * kernels.bias.len(),
+            (_, Some(Kernels::Experts(kernels))) => {
                 4 * (kernels.bias.len() + kernels.expert_bias.len()) + 2 * kernels.ratios.len()
             }
-            None => 0,
+            (Op::Lookup { table, .. }, None) => {
+                table.len() * self.network.tensors[layer.output].element.bytes()
+            }
+            _ => 0,
         };
-        tables + 4 * op.requantize().multipliers.len()
+        tables + 4 * layer.op.requantize().map_or(0, |requantize| requantize.multipliers.len())
     }
 
     /// Bytes of one routing function's constants.
@@ -136,7 +139,9 @@ fn lifetimes(network: &QuantizedNetwork) -> Vec<Option<Range<usize>>> {
                 .unwrap_or(step);
             extend(network.routings[experts.routing].input, first_use);
         }
-        extend(layer.input, step);
+        for &input in &layer.inputs {
+            extend(input, step);
+        }
         extend(layer.output, step);
     }
     lifetimes

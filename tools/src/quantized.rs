@@ -2,12 +2,12 @@
 //! written into a module is made from it.
 
 use condconv::{
-    Element, Experts, Geometry, LayerError, Requantize as RequantizeRef, Routing as RoutingRef, Shape,
-    StaticKernels, WeightSums,
+    Element, Experts, Gate, Geometry, LayerError, Operand, Padding, Requantize as RequantizeRef,
+    Routing as RoutingRef, Shape, StaticKernels, WeightSums, Window,
 };
 use serde::Serialize;
 
-use crate::graph::{RoutingId, ValueId};
+use crate::graph::{self, RoutingId, ValueId};
 
 /// A network in integers. Indices are those of the float network that it was made from.
 #[derive(Debug, Clone)]
@@ -99,15 +99,15 @@ impl Tensor {
     }
 }
 
-/// A layer and the tensors that it reads and writes.
+/// A layer, the tensors that it reads and the one that it writes.
 #[derive(Debug, Clone)]
 pub struct Layer {
     /// Name of the ONNX node.
     pub name: String,
     /// The operator.
     pub op: Op,
-    /// The tensor that it reads.
-    pub input: ValueId,
+    /// The tensors that it reads.
+    pub inputs: Vec<ValueId>,
     /// The tensor that it writes.
     pub output: ValueId,
 }
@@ -142,6 +142,87 @@ pub enum Op {
         /// From accumulator to output.
         requantize: Requantize,
     },
+    /// Mean of each window.
+    AveragePool {
+        /// The input.
+        shape: Shape,
+        /// The windows.
+        window: Window,
+        /// Left shift of the accumulator.
+        shift: u32,
+        /// From accumulator to output, a multiplier for each number of taps.
+        requantize: Requantize,
+    },
+    /// Largest of each window.
+    MaxPool {
+        /// The input.
+        shape: Shape,
+        /// The windows.
+        window: Window,
+    },
+    /// Sum of two tensors.
+    Add {
+        /// All three tensors.
+        shape: Shape,
+        /// What each is worth.
+        operands: [Operand; 2],
+        /// Right shift of the sum.
+        shift: u32,
+        /// The output's zero point and bounds; without multipliers.
+        bounds: Requantize,
+    },
+    /// Product of two tensors, or of a tensor and a number a channel.
+    Mul {
+        /// The output, and the first input.
+        shape: Shape,
+        /// Whether the second input has one number a channel.
+        per_channel: bool,
+        /// From product to output.
+        requantize: Requantize,
+    },
+    /// Concatenation along channels.
+    Concat {
+        /// The inputs.
+        parts: Vec<ConcatPart>,
+        /// The output.
+        shape: Shape,
+    },
+    /// Zeros around a tensor.
+    Pad {
+        /// The input.
+        shape: Shape,
+        /// How many.
+        padding: Padding,
+    },
+    /// A function of each element.
+    Lookup {
+        /// Its usual name.
+        function: &'static str,
+        /// Result for each of -128..=127.
+        table: Vec<i32>,
+    },
+    /// Softmax of a vector.
+    Softmax {
+        /// Elements.
+        classes: usize,
+        /// With the shift: `2^12 log2(e)` times the input's scale.
+        multiplier: i32,
+        /// Right shift.
+        shift: u32,
+    },
+}
+
+/// One input of a concatenation.
+#[derive(Debug, Clone, Copy)]
+pub struct ConcatPart {
+    /// The input.
+    pub shape: Shape,
+    /// The output's channel that its first becomes.
+    pub first_channel: usize,
+    /// What it is worth in the output.
+    pub operand: Operand,
+    /// Right shift.
+    pub shift: u32,
 }
 
 impl Op {
@@ -158,6 +239,14 @@ impl Op {
             Self::Linear { kernels: Kernels::Static(_), .. } => "Linear",
             Self::Linear { kernels: Kernels::Experts(_), .. } => "CondLinear",
             Self::GlobalAveragePool { .. } => "GlobalAveragePool",
+            Self::AveragePool { .. } => "AveragePool2d",
+            Self::MaxPool { .. } => "MaxPool2d",
+            Self::Add { .. } => "Add",
+            Self::Mul { .. } => "Mul",
+            Self::Concat { .. } => "ConcatPart",
+            Self::Pad { .. } => "Pad",
+            Self::Lookup { .. } => "Lookup",
+            Self::Softmax { .. } => "Softmax",
         }
     }
 
@@ -166,7 +255,7 @@ impl Op {
     pub fn kernels(&self) -> Option<&Kernels> {
         match self {
             Self::Conv { kernels, .. } | Self::Linear { kernels, .. } => Some(kernels),
-            Self::GlobalAveragePool { .. } => None,
+            _ => None,
         }
     }
 
@@ -179,13 +268,29 @@ impl Op {
         }
     }
 
-    /// The step from accumulator to output.
+    /// The step from accumulator to output, of operators that have one with multipliers.
     #[must_use]
-    pub fn requantize(&self) -> &Requantize {
+    pub fn requantize(&self) -> Option<&Requantize> {
         match self {
             Self::Conv { requantize, .. }
             | Self::Linear { requantize, .. }
-            | Self::GlobalAveragePool { requantize, .. } => requantize,
+            | Self::GlobalAveragePool { requantize, .. }
+            | Self::AveragePool { requantize, .. }
+            | Self::Mul { requantize, .. } => Some(requantize),
+            _ => None,
+        }
+    }
+
+    /// That step, to be changed.
+    #[must_use]
+    pub fn requantize_mut(&mut self) -> Option<&mut Requantize> {
+        match self {
+            Self::Conv { requantize, .. }
+            | Self::Linear { requantize, .. }
+            | Self::GlobalAveragePool { requantize, .. }
+            | Self::AveragePool { requantize, .. }
+            | Self::Mul { requantize, .. } => Some(requantize),
+            _ => None,
         }
     }
 
@@ -195,7 +300,7 @@ impl Op {
         match self {
             Self::Conv { geometry, .. } => geometry.macs(),
             Self::Linear { features, requantize, .. } => features * requantize.multipliers.len(),
-            Self::GlobalAveragePool { .. } => 0,
+            _ => 0,
         }
     }
 
@@ -317,6 +422,8 @@ impl Requantize {
 /// Arguments of [`condconv::Routing`].
 #[derive(Debug, Clone)]
 pub struct Routing {
+    /// From logits to weights.
+    pub gate: graph::Gate,
     /// Name of the ONNX node that yields the routing weights.
     pub name: String,
     /// Name of the ONNX value that holds them.
@@ -339,7 +446,7 @@ impl Routing {
     /// # Errors
     ///
     /// As [`condconv::Routing::new`].
-    pub fn view<X: Element>(&self, input: &Tensor) -> Result<RoutingRef<'_, X>, LayerError> {
+    pub fn view<X: Element, G: Gate>(&self, input: &Tensor) -> Result<RoutingRef<'_, X, G>, LayerError> {
         RoutingRef::new(
             input.shape,
             input.zero_point,

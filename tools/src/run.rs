@@ -1,11 +1,15 @@
 //! Runs a quantised network on the host, by the layers of the library.
 
 use condconv::{
-    CondConv2d, CondDepthwiseConv2d, CondLinear, Conv2d, DepthwiseConv2d, Element, GlobalAveragePool,
-    LayerError, Linear, MixScratch, Quantization, RoutingWeight,
+    Add, AveragePool2d, ConcatPart, CondConv2d, CondDepthwiseConv2d, CondLinear, Conv2d, DepthwiseConv2d,
+    Element, GlobalAveragePool, LayerError, Linear, Lookup, MaxPool2d, MixScratch, Mul, Pad, Quantization,
+    RoutingWeight, Shape, SigmoidGate, Softmax, SoftmaxGate,
 };
 
-use crate::quantized::{ElementType, Kernels, Layer, Op, QuantizedNetwork, Routing, Tensor};
+use crate::graph::Gate;
+use crate::quantized::{
+    self, ElementType, Kernels, Layer, Op, QuantizedNetwork, Requantize, Routing, Tensor,
+};
 
 /// The elements of a tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,9 +69,9 @@ impl HostElement for i16 {
     }
 }
 
-type Infer<'a> = dyn Fn(&Data, &[RoutingWeight]) -> Data + Send + Sync + 'a;
+type Infer<'a> = dyn Fn(&[&Data], &[RoutingWeight]) -> Data + Send + Sync + 'a;
 
-/// A library layer: input and routing weights in, output out.
+/// A library layer: inputs and routing weights in, output out.
 pub struct RunnableLayer<'a>(Box<Infer<'a>>);
 
 impl std::fmt::Debug for RunnableLayer<'_> {
@@ -76,31 +80,77 @@ impl std::fmt::Debug for RunnableLayer<'_> {
     }
 }
 
+/// Evaluates an expression with `$T` as the Rust type of elements.
+macro_rules! with_type {
+    ($element:expr, $T:ident => $result:expr) => {
+        match $element {
+            ElementType::I8 => {
+                type $T = i8;
+                $result
+            }
+            ElementType::I16 => {
+                type $T = i16;
+                $result
+            }
+        }
+    };
+}
+
 impl<'a> RunnableLayer<'a> {
-    /// Builds the library's layer for an operator between two tensors.
+    /// Builds the library's layer for an operator between tensors.
     ///
     /// # Errors
     ///
     /// What the library finds wrong with it.
-    pub fn new(op: &'a Op, input: &Tensor, output: &Tensor) -> Result<Self, LayerError> {
-        match (input.element, output.element) {
-            (ElementType::I8, ElementType::I8) => typed::<i8, i8>(op, input),
-            (ElementType::I8, ElementType::I16) => typed::<i8, i16>(op, input),
-            (ElementType::I16, ElementType::I8) => typed::<i16, i8>(op, input),
-            (ElementType::I16, ElementType::I16) => typed::<i16, i16>(op, input),
+    pub fn new(op: &'a Op, inputs: &[&Tensor], output: &Tensor) -> Result<Self, LayerError> {
+        let (x, y) = (inputs[0], output);
+        match op {
+            Op::Add { shape, operands: [a, b], shift, bounds } => with_type!(x.element, A => {
+                with_type!(inputs[1].element, B => with_type!(y.element, Y => {
+                    let Requantize { zero_point, min, max, .. } = *bounds;
+                    let layer = Add::<A, B, Y>::new(*shape, *a, *b, *shift, zero_point, min, max)?;
+                    Ok(binary(shape.len(), move |a, b, y| layer.infer(a, b, y)))
+                }))
+            }),
+            Op::Mul { shape, per_channel, requantize } => with_type!(x.element, A => {
+                with_type!(inputs[1].element, B => with_type!(y.element, Y => {
+                    let zero_points = [x.zero_point, inputs[1].zero_point];
+                    let [a, b] = zero_points;
+                    let layer = Mul::<A, B, Y>::new(*shape, a, *per_channel, b, requantize.view()?)?;
+                    Ok(binary(shape.len(), move |a, b, y| layer.infer(a, b, y)))
+                }))
+            }),
+            Op::Concat { parts, shape } => with_type!(y.element, Y => {
+                let parts: Vec<Part<'a, Y>> = parts
+                    .iter()
+                    .zip(inputs)
+                    .map(|(part, input)| with_type!(input.element, X => concat_part::<X, Y>(part, shape, y)))
+                    .collect::<Result<_, _>>()?;
+                let len = shape.len();
+                Ok(Self(Box::new(move |inputs, _| {
+                    let mut output = vec![Y::default(); len];
+                    for (part, input) in parts.iter().zip(inputs) {
+                        part(input, &mut output);
+                    }
+                    Y::data(output)
+                })))
+            }),
+            _ => with_type!(x.element, X => with_type!(y.element, Y => unary::<X, Y>(op, x, y))),
         }
     }
 
     /// Runs it. Static layers ignore the routing weights.
     #[must_use]
-    pub fn run(&self, input: &Data, routing: &[RoutingWeight]) -> Data {
-        (self.0)(input, routing)
+    pub fn run(&self, inputs: &[&Data], routing: &[RoutingWeight]) -> Data {
+        (self.0)(inputs, routing)
     }
 }
 
-fn typed<'a, X: HostElement, Y: HostElement>(
+/// A layer with one input.
+fn unary<'a, X: HostElement, Y: HostElement>(
     op: &'a Op,
     input: &Tensor,
+    output: &Tensor,
 ) -> Result<RunnableLayer<'a>, LayerError> {
     let zero_point = input.zero_point;
     Ok(match op {
@@ -138,9 +188,9 @@ fn typed<'a, X: HostElement, Y: HostElement>(
                 }
                 Kernels::Experts(kernels) => {
                     let layer = CondLinear::<X, Y>::new(*features, zero_point, kernels.view()?, requantize)?;
-                    RunnableLayer(Box::new(move |input, routing| {
+                    RunnableLayer(Box::new(move |inputs, routing| {
                         let mut output = vec![Y::default(); outputs];
-                        layer.infer(X::slice(input), routing, &mut output);
+                        layer.infer(X::slice(inputs[0]), routing, &mut output);
                         Y::data(output)
                     }))
                 }
@@ -150,6 +200,31 @@ fn typed<'a, X: HostElement, Y: HostElement>(
             let layer = GlobalAveragePool::<X, Y>::new(*shape, zero_point, *shift, requantize.view()?)?;
             fixed(shape.channels, move |x, y| layer.infer(x, y))
         }
+        Op::AveragePool { shape, window, shift, requantize } => {
+            let requantize = requantize.view()?;
+            let layer = AveragePool2d::<X, Y>::new(*shape, *window, zero_point, *shift, requantize)?;
+            fixed(output.shape.len(), move |x, y| layer.infer(x, y))
+        }
+        Op::MaxPool { shape, window } => {
+            let layer = MaxPool2d::<X>::new(*shape, *window)?;
+            fixed(output.shape.len(), move |x, y| layer.infer(x, y))
+        }
+        Op::Pad { shape, padding } => {
+            let layer = Pad::<X>::new(*shape, *padding, zero_point)?;
+            fixed(output.shape.len(), move |x, y| layer.infer(x, y))
+        }
+        Op::Lookup { table, .. } => {
+            let table: Vec<Y> = table.iter().map(|&value| Y::saturate(value)).collect();
+            let table: Box<[Y; 256]> = table.try_into().map_err(|_| LayerError::TableLength)?;
+            fixed(output.shape.len(), move |x, y| Lookup::new(&table).infer(x, y))
+        }
+        Op::Softmax { classes, multiplier, shift } => {
+            let layer = Softmax::<X>::new(*classes, *multiplier, *shift)?;
+            fixed(*classes, move |x, y| layer.infer(x, y))
+        }
+        Op::Add { .. } | Op::Mul { .. } | Op::Concat { .. } => {
+            unreachable!("operators with several inputs are built elsewhere")
+        }
     })
 }
 
@@ -157,9 +232,9 @@ fn fixed<'a, X: HostElement, Y: HostElement>(
     outputs: usize,
     infer: impl Fn(&[X], &mut [Y]) + Send + Sync + 'a,
 ) -> RunnableLayer<'a> {
-    RunnableLayer(Box::new(move |input, _| {
+    RunnableLayer(Box::new(move |inputs, _| {
         let mut output = vec![Y::default(); outputs];
-        infer(X::slice(input), &mut output);
+        infer(X::slice(inputs[0]), &mut output);
         Y::data(output)
     }))
 }
@@ -169,14 +244,44 @@ fn mixed<'a, X: HostElement, Y: HostElement>(
     infer: impl Fn(&[X], &[RoutingWeight], MixScratch<'_>, &mut [Y]) + Send + Sync + 'a,
 ) -> RunnableLayer<'a> {
     let channels = geometry.output().channels;
-    RunnableLayer(Box::new(move |input, routing| {
+    RunnableLayer(Box::new(move |inputs, routing| {
         let mut output = vec![Y::default(); geometry.output().len()];
         let mut kernels = vec![0; channels * geometry.kernel_len()];
         let mut bias = vec![0; channels];
         let scratch = MixScratch { kernels: &mut kernels, bias: &mut bias };
-        infer(X::slice(input), routing, scratch, &mut output);
+        infer(X::slice(inputs[0]), routing, scratch, &mut output);
         Y::data(output)
     }))
+}
+
+fn binary<'a, A: HostElement, B: HostElement, Y: HostElement>(
+    outputs: usize,
+    infer: impl Fn(&[A], &[B], &mut [Y]) + Send + Sync + 'a,
+) -> RunnableLayer<'a> {
+    RunnableLayer(Box::new(move |inputs, _| {
+        let mut output = vec![Y::default(); outputs];
+        infer(A::slice(inputs[0]), B::slice(inputs[1]), &mut output);
+        Y::data(output)
+    }))
+}
+
+/// Writes one input of a concatenation.
+type Part<'a, Y> = Box<dyn Fn(&Data, &mut [Y]) + Send + Sync + 'a>;
+
+fn concat_part<'a, X: HostElement, Y: HostElement>(
+    part: &quantized::ConcatPart,
+    shape: &Shape,
+    output: &Tensor,
+) -> Result<Part<'a, Y>, LayerError> {
+    let layer = ConcatPart::<X, Y>::new(
+        part.shape,
+        shape.channels,
+        part.first_channel,
+        part.operand,
+        part.shift,
+        output.zero_point,
+    )?;
+    Ok(Box::new(move |input, output| layer.infer(X::slice(input), output)))
 }
 
 /// Routing weights of one input.
@@ -186,10 +291,10 @@ fn mixed<'a, X: HostElement, Y: HostElement>(
 /// What the library finds wrong with the routing function.
 pub fn route(routing: &Routing, tensor: &Tensor, input: &Data) -> Result<Vec<RoutingWeight>, LayerError> {
     let mut weights = vec![RoutingWeight::ZERO; routing.bias.len()];
-    match tensor.element {
-        ElementType::I8 => routing.view(tensor)?.infer(i8::slice(input), &mut weights),
-        ElementType::I16 => routing.view(tensor)?.infer(i16::slice(input), &mut weights),
-    }
+    with_type!(tensor.element, X => match routing.gate {
+        Gate::Sigmoid => routing.view::<X, SigmoidGate>(tensor)?.infer(X::slice(input), &mut weights),
+        Gate::Softmax => routing.view::<X, SoftmaxGate>(tensor)?.infer(X::slice(input), &mut weights),
+    });
     Ok(weights)
 }
 
@@ -217,15 +322,13 @@ impl<'a> Runner<'a> {
     /// The layer's name and what the library finds wrong with it.
     pub fn new(network: &'a QuantizedNetwork) -> Result<Self, (String, LayerError)> {
         let build = |layer: &'a Layer| {
-            let (input, output) = (&network.tensors[layer.input], &network.tensors[layer.output]);
-            RunnableLayer::new(&layer.op, input, output).map_err(|error| (layer.name.clone(), error))
+            let inputs: Vec<&Tensor> = layer.inputs.iter().map(|&id| &network.tensors[id]).collect();
+            let output = &network.tensors[layer.output];
+            RunnableLayer::new(&layer.op, &inputs, output).map_err(|error| (layer.name.clone(), error))
         };
         for routing in &network.routings {
             let tensor = &network.tensors[routing.input];
-            let check = match tensor.element {
-                ElementType::I8 => routing.view::<i8>(tensor).map(|_| ()),
-                ElementType::I16 => routing.view::<i16>(tensor).map(|_| ()),
-            };
+            let check = with_type!(tensor.element, X => routing.view::<X, SigmoidGate>(tensor).map(|_| ()));
             check.map_err(|error| (routing.name.clone(), error))?;
         }
         Ok(Self { network, layers: network.layers.iter().map(build).collect::<Result<_, _>>()? })
@@ -255,7 +358,8 @@ impl<'a> Runner<'a> {
                     .unwrap_or_else(|error| unreachable!("checked when the runner was made: {error}"));
             }
             let weights: &[RoutingWeight] = routing.map_or(&[], |id| &trace.routings[id]);
-            let output = runnable.run(value(&trace, layer.input), weights);
+            let inputs: Vec<&Data> = layer.inputs.iter().map(|&id| value(&trace, id)).collect();
+            let output = runnable.run(&inputs, weights);
             trace.values[layer.output] = Some(output);
         }
         trace

@@ -126,6 +126,20 @@ fn every_written_form_gives_the_bits_of_the_host_executor() {
     }
 }
 
+/// Sums, products, concatenations, pools, tables, softmax, in networks that have them all.
+#[test]
+fn every_operator_gives_the_bits_of_the_host_executor() {
+    for name in ["branches_legacy", "dynamic_dynamo", "blocks_legacy"] {
+        let (base, _) = name.split_once('_').unwrap();
+        let folder = "tests/fixtures/networks";
+        let model = model(&format!("{folder}/{name}.onnx"), &format!("{folder}/{base}.calibrate.npy"));
+        let samples =
+            read_samples(&Path::new(ROOT).join(format!("{folder}/{base}.test.npy")), &model.import).unwrap();
+        let samples: Vec<&[f32]> = samples.iter().collect();
+        assert_equal(&run_module(name, &model, &samples, &[]), &model.scores(&samples));
+    }
+}
+
 /// Names that are no identifiers, that are taken, and that try to leave their comment; kernels whose mixing buffer has
 /// an odd number of weights.
 #[test]
@@ -177,8 +191,20 @@ fn module_is_formatted_as_rustfmt_would() {
     let shipped = ["digits", "watch"].map(|name| (name, "models", "calibrate"));
     let fixtures = ["timm_legacy", "grouped_dynamo", "asymmetric", "shared_routing_dynamo"]
         .map(|name| (name, "tests/fixtures/onnx", "input"));
-    for (name, place, data) in shipped.into_iter().chain(fixtures) {
-        let model = model(&format!("{place}/{name}.onnx"), &format!("{place}/{name}.{data}.npy"));
+    let networks = [
+        "branches_legacy",
+        "branches_dynamo",
+        "dynamic_legacy",
+        "dynamic_dynamo",
+        "blocks_legacy",
+        "blocks_dynamo",
+    ]
+    .map(|name| (name, "tests/fixtures/networks", "calibrate"));
+    for (name, place, data) in shipped.into_iter().chain(fixtures).chain(networks) {
+        // Exports of one network by both exporters share their data.
+        let base =
+            if data == "calibrate" { name.split_once('_').map_or(name, |(base, _)| base) } else { name };
+        let model = model(&format!("{place}/{name}.onnx"), &format!("{place}/{base}.{data}.npy"));
         let (module, _) = model.write(folder.path(), name, &["a".into(), "b".into()]).unwrap();
         let output =
             Command::new("rustfmt").args(["--check", "--edition", "2024"]).arg(module).output().unwrap();

@@ -1,4 +1,4 @@
-//! Resolves `auto_pad` of convolutions into explicit pads, for the layers as well as for the evaluator, which takes
+//! Resolves `auto_pad` of convolutions and pools into explicit pads, for the layers as well as for the evaluator, which takes
 //! SAME_LOWER for SAME_UPPER.
 
 use super::node::Node;
@@ -8,7 +8,8 @@ use super::trace::Trace;
 /// Makes all pads explicit; returns whether any were not.
 pub(super) fn resolve(source: &mut Source, trace: &Trace) -> bool {
     let mut changed = false;
-    for node in source.nodes.iter_mut().filter(|node| node.operator == "Conv") {
+    let has_window = |node: &&mut Node| matches!(node.operator.as_str(), "Conv" | "AveragePool" | "MaxPool");
+    for node in source.nodes.iter_mut().filter(has_window) {
         if let Some(pads) = pads(node, trace) {
             node.set_pads(pads);
             changed = true;
@@ -20,7 +21,11 @@ pub(super) fn resolve(source: &mut Source, trace: &Trace) -> bool {
 /// The pads that `auto_pad` stands for, starts before ends, if it is given.
 fn pads(node: &Node, trace: &Trace) -> Option<Vec<i64>> {
     let size = |input: usize| trace.shape(node.input(input).unwrap_or_default()).get(2..).unwrap_or_default();
-    let (map, kernel) = (size(0), size(1));
+    let map = size(0);
+    let kernel: Vec<usize> = match node.operator.as_str() {
+        "Conv" => size(1).to_vec(),
+        _ => node.ints("kernel_shape")?.iter().map(|&n| n.try_into().ok()).collect::<Option<_>>()?,
+    };
     let lower = match node.string("auto_pad")? {
         "VALID" => return Some(vec![0; 2 * map.len()]),
         "SAME_UPPER" => false,

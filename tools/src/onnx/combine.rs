@@ -83,8 +83,9 @@ impl<'a> Importer<'a> {
         let layer = self.layers.iter().rfind(|layer| layer.output == part.value)?;
         match layer.op {
             Op::Linear { kernels: Kernels { routing: None, .. }, clamp: Clamp::NONE } => {
-                let name = self.values[layer.input].onnx_name.clone();
-                Some(Part { value: layer.input, names: BTreeSet::from([name]) })
+                let input = layer.inputs[0];
+                let name = self.values[input].onnx_name.clone();
+                Some(Part { value: input, names: BTreeSet::from([name]) })
             }
             _ => None,
         }

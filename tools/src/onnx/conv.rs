@@ -1,11 +1,12 @@
-//! Convolutions and the global average pool.
+//! Convolutions.
 
-use condconv::{Geometry, Padding, Shape, Window};
+use condconv::{Geometry, Padding, Window};
 
 use super::error::Fault;
 use super::import::Importer;
 use super::meaning::{Features, Meaning, sample_shape};
 use super::node::{Node, unsupported};
+use super::pool::sum;
 use crate::graph::{Clamp, Kernels, Op};
 
 impl<'a> Importer<'a> {
@@ -13,11 +14,12 @@ impl<'a> Importer<'a> {
         let (Some(data), Some(weight)) = (node.input(0), node.input(1)) else {
             return Err(unsupported(node));
         };
-        let mut features = self.demand(node, data)?;
+        let mut features = self.demand_padded(node, data)?;
         let padding = std::mem::take(&mut features.padding);
         self.in_order(node, &features)?;
         let input = self.shape(&features);
-        let window = self.window(node, padding, weight).ok_or_else(|| {
+        let kernel = self.trace.shape(weight).get(2..).and_then(pair);
+        let window = kernel.and_then(|kernel| self.window(node, padding, kernel)).ok_or_else(|| {
             Fault::at(
                 node,
                 "its kernel, stride, pads or dilation are not supported",
@@ -45,12 +47,18 @@ impl<'a> Importer<'a> {
         let taps = window.taps();
         let kernels =
             self.kernels(node, weight, node.input(2), channels, |kernel| hwi(kernel, channels, taps))?;
-        let op = Op::Conv { window, groups, kernels, clamp: Clamp::NONE };
-        Ok(self.add_layer(&node.name, op, features.value, output, geometry.output()))
+        let clamp = Clamp::NONE;
+        let op = if input.pixels() == 1 && taps == 1 && groups == 1 && window.padding == Padding::default() {
+            // The same numbers, and the library knows that there is but one pixel.
+            Op::Linear { kernels, clamp }
+        } else {
+            Op::Conv { window, groups, kernels, clamp }
+        };
+        Ok(self.add_layer(&node.name, op, vec![features.value], output, geometry.output()))
     }
 
-    fn window(&self, node: &Node, before: Padding, weight: &str) -> Option<Window> {
-        let kernel = pair(self.trace.shape(weight).get(2..)?)?;
+    /// The window of a convolution or pool, with zeros around the map added to its padding.
+    pub(super) fn window(&self, node: &Node, before: Padding, kernel: [usize; 2]) -> Option<Window> {
         let attribute = |name: &str| -> Option<[usize; 2]> {
             let list = node.ints(name).unwrap_or_default();
             let list: Result<Vec<usize>, _> = list.iter().map(|&n| n.try_into()).collect();
@@ -66,12 +74,7 @@ impl<'a> Importer<'a> {
             [top, left, bottom, right] => Padding { top, left, bottom, right },
             _ => return None,
         };
-        Some(window.padding(Padding {
-            top: before.top + own.top,
-            left: before.left + own.left,
-            bottom: before.bottom + own.bottom,
-            right: before.right + own.right,
-        }))
+        Some(window.padding(sum(before, own)))
     }
 
     /// The kernels of a convolution, static or mixed. `arrange` brings one kernel into the order of the network.
@@ -158,7 +161,7 @@ impl<'a> Importer<'a> {
                     && kernels.routing.is_some()
                     && kernels.routing == self.routing_of.get(gate).copied()
             }
-            Op::GlobalAveragePool => false,
+            _ => false,
         };
         // One number a channel, along the channels of the map.
         let dims = self.trace.shape(bias);
@@ -169,7 +172,7 @@ impl<'a> Importer<'a> {
             return Ok(false);
         }
         let mixed = self.probe_mixture(node, gate, bias)?;
-        if let Some(kernels) = super::fold::kernels_of(&mut self.layers[layer].op) {
+        if let Some(kernels) = self.layers[layer].op.kernels_mut() {
             kernels.expert_biases.resize_with(mixed.experts.len(), || vec![0.0; channels]);
             let rows = kernels
                 .expert_biases
@@ -184,54 +187,10 @@ impl<'a> Importer<'a> {
         self.layers[layer].preactivation = output.into();
         Ok(true)
     }
-
-    /// The mean over height and width, however it is written.
-    pub(super) fn average(&mut self, node: &'a Node, output: &str) -> Result<Option<Features>, Fault> {
-        let name = node.input(0).unwrap_or_default();
-        let Some(Meaning::Features(features)) = self.meanings.get(name).cloned() else { return Ok(None) };
-        let shape = self.shape(&features);
-        let dims = self.trace.shape(name);
-        if features.order.is_some()
-            || features.padding != Padding::default()
-            || sample_shape(dims) != Some(shape)
-        {
-            return Ok(None);
-        }
-        let whole_map = self.trace.len(output) == shape.channels
-            && match node.operator.as_str() {
-                "GlobalAveragePool" => true,
-                // With one output pixel and no pads, the window covers what it covers; it must be the whole map.
-                "AveragePool" => {
-                    let kernel: Vec<_> = node.ints("kernel_shape").unwrap_or_default().to_vec();
-                    kernel.iter().map(|&n| usize::try_from(n).ok()).eq(dims.iter().skip(2).map(|&n| Some(n)))
-                        && node.ints("pads").unwrap_or_default().iter().all(|&pad| pad == 0)
-                }
-                _ => self.averages_pixels(node, dims.len()),
-            };
-        if whole_map {
-            let vector = Shape::vector(shape.channels);
-            Ok(Some(self.add_layer(&node.name, Op::GlobalAveragePool, features.value, output, vector)))
-        } else {
-            Err(unsupported(node))
-        }
-    }
-
-    fn averages_pixels(&self, node: &Node, rank: usize) -> bool {
-        let axes = match node.input(1) {
-            Some(name) => self.trace.ints(name),
-            None => node.ints("axes").map(<[i64]>::to_vec),
-        };
-        let rank = i64::try_from(rank).unwrap_or(0);
-        let mut axes: Vec<_> =
-            axes.unwrap_or_default().iter().map(|&axis| if axis < 0 { axis + rank } else { axis }).collect();
-        axes.sort_unstable();
-        axes.dedup();
-        rank > 2 && axes.into_iter().eq(2..rank)
-    }
 }
 
 /// Height and width, of a list that may state the width alone.
-fn pair(list: &[usize]) -> Option<[usize; 2]> {
+pub(super) fn pair(list: &[usize]) -> Option<[usize; 2]> {
     match *list {
         [width] => Some([1, width]),
         [height, width] => Some([height, width]),

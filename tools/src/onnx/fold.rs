@@ -6,6 +6,7 @@ use super::error::Fault;
 use super::import::Importer;
 use super::meaning::{Features, Meaning, sample_shape};
 use super::node::{Node, unsupported};
+use super::pool::sum;
 use crate::graph::{Clamp, Kernels, Op};
 
 /// `scale * x + shift`, channel by channel.
@@ -43,22 +44,39 @@ impl<'a> Importer<'a> {
     }
 
     /// Add, Sub, Mul or Div of a tensor and a constant per channel, or of a convolution and its mixed bias.
-    pub(super) fn arithmetic(&mut self, node: &'a Node, output: &'a str) -> Result<Option<Features>, Fault> {
-        let (Some(a), Some(b)) = (node.input(0), node.input(1)) else { return Err(unsupported(node)) };
+    pub(super) fn arithmetic(
+        &mut self,
+        index: usize,
+        node: &'a Node,
+        output: &'a str,
+    ) -> Result<Option<Features>, Fault> {
+        let (Some(a), Some(b), None) = (node.input(0), node.input(1), node.input(2)) else {
+            // Perhaps a sum of experts.
+            return Ok(None);
+        };
         let constant_first = self.trace.is_constant(a);
         let (name, other) = if constant_first || matches!(self.meanings.get(a), Some(Meaning::Routed(_))) {
             (b, a)
         } else {
             (a, b)
         };
-        let Some(Meaning::Features(features)) = self.meanings.get(name).cloned() else { return Ok(None) };
-        if let Some(Meaning::Routed(gate)) = self.meanings.get(other).cloned() {
-            let added =
-                node.operator == "Add" && self.add_mixed_bias(node, &features, &gate, other, output)?;
-            return Ok(added.then(|| self.folded(&features, output)));
+        let Some(Meaning::Features(mut features)) = self.meanings.get(name).cloned() else {
+            return Ok(None);
+        };
+        if let Some(Meaning::Routed(gate)) = self.meanings.get(other).cloned()
+            && matches!(node.operator.as_str(), "Add" | "Sum")
+            && self.add_mixed_bias(node, &features, &gate, other, output)?
+        {
+            return Ok(Some(self.folded(&features, output)));
+        }
+        if !self.trace.is_constant(other) {
+            return self.two_tensors(index, node, [a, b], output);
+        }
+        if features.padding != Padding::default() {
+            features = self.demand(node, name)?;
         }
         let Some(constants) = self.channel_constants(&features, other, output) else {
-            return if self.trace.is_constant(other) && features.order.is_none() {
+            return if features.order.is_none() {
                 Err(Fault::at(
                     node,
                     format!("`{other}` is not one constant per channel"),
@@ -72,7 +90,7 @@ impl<'a> Importer<'a> {
         let zeros = || vec![0.0; constants.len()];
         let negated = || constants.iter().map(|c| -c).collect();
         let affine = match (node.operator.as_str(), constant_first) {
-            ("Add", _) => Affine { scale: ones(), shift: constants },
+            ("Add" | "Sum", _) => Affine { scale: ones(), shift: constants },
             ("Sub", false) => Affine { scale: ones(), shift: negated() },
             ("Sub", true) => Affine { scale: vec![-1.0; constants.len()], shift: constants },
             ("Mul", _) => Affine { shift: zeros(), scale: constants },
@@ -112,16 +130,24 @@ impl<'a> Importer<'a> {
 
     /// Relu or Clip.
     pub(super) fn clamp(&mut self, node: &'a Node, output: &str) -> Result<Option<Features>, Fault> {
-        let name = node.input(0).unwrap_or_default();
-        if matches!(self.meanings.get(name), Some(Meaning::Routed(_))) {
+        let Some(name) = node.given_inputs().find(|name| !self.trace.is_constant(name)) else {
+            return Ok(None);
+        };
+        if matches!(self.meanings.get(name), Some(Meaning::Routed(_))) && !self.eager {
             return Ok(None);
         }
-        let bounds =
-            if node.operator == "Relu" { Clamp { min: 0.0, ..Clamp::NONE } } else { self.bounds(node)? };
+        let bounds = match node.operator.as_str() {
+            "Relu" => Clamp { min: 0.0, ..Clamp::NONE },
+            "Clip" => self.bounds(node)?,
+            _ => match self.extremum(node) {
+                Some(bounds) => bounds,
+                None => return Ok(None),
+            },
+        };
         let features = self.demand(node, name)?;
         self.in_order(node, &features)?;
         let layer = self.own_layer(&features);
-        let (layer, features) = match layer.filter(|&layer| clamp_of(&mut self.layers[layer].op).is_some()) {
+        let (layer, features) = match layer.filter(|&layer| self.layers[layer].op.clamp_mut().is_some()) {
             Some(layer) => (layer, self.folded(&features, output)),
             None => {
                 let (layer, features) = self.add_identity(node, &features, output);
@@ -129,12 +155,25 @@ impl<'a> Importer<'a> {
                 (layer, features)
             }
         };
-        if let Some(clamp) = clamp_of(&mut self.layers[layer].op) {
+        if let Some(clamp) = self.layers[layer].op.clamp_mut() {
             let within = |bound: f32| bound.max(bounds.min).min(bounds.max);
             *clamp = Clamp { min: within(clamp.min), max: within(clamp.max) };
         }
         self.values[features.value].onnx_name = output.into();
         Ok(Some(features))
+    }
+
+    /// The bound that a Max or Min with one number amounts to.
+    fn extremum(&self, node: &Node) -> Option<Clamp> {
+        let mut constants = node.given_inputs().filter(|name| self.trace.is_constant(name));
+        let (Some(name), None, 2) = (constants.next(), constants.next(), node.given_inputs().count()) else {
+            return None;
+        };
+        match (&self.trace.floats(name)?[..], node.operator.as_str()) {
+            (&[min], "Max") => Some(Clamp { min, ..Clamp::NONE }),
+            (&[max], _) => Some(Clamp { max, ..Clamp::NONE }),
+            _ => None,
+        }
     }
 
     fn bounds(&self, node: &Node) -> Result<Clamp, Fault> {
@@ -159,7 +198,6 @@ impl<'a> Importer<'a> {
         else {
             return Ok(None);
         };
-        self.in_order(node, &features)?;
         let pads = match node.input(1) {
             Some(name) => self.trace.ints(name),
             None => node.ints("pads").map(<[i64]>::to_vec),
@@ -171,11 +209,13 @@ impl<'a> Importer<'a> {
         let padding =
             pads.filter(|_| zeros && constant && node.input(3).is_none()).and_then(|pads| padding(&pads));
         match padding {
-            Some(padding) => Ok(Some(Features { padding, ..features })),
+            Some(padding) => {
+                Ok(Some(Features { padding: sum(features.padding, padding), exclusive: false, ..features }))
+            }
             None => Err(Fault::at(
                 node,
                 "is not a pad with zeros around height and width",
-                "use zero padding directly before a Conv, or the pads of the Conv itself",
+                "use zero padding around height and width",
             )),
         }
     }
@@ -189,14 +229,15 @@ impl<'a> Importer<'a> {
         affine: &Affine,
     ) -> Result<Features, Fault> {
         self.in_order(node, features)?;
-        let open = self
-            .own_layer(features)
-            .filter(|&layer| clamp_of(&mut self.layers[layer].op).is_some_and(|clamp| *clamp == Clamp::NONE));
+        let open = self.own_layer(features).filter(|&layer| {
+            let op = &mut self.layers[layer].op;
+            op.kernels().is_some() && op.clamp_mut().is_some_and(|clamp| *clamp == Clamp::NONE)
+        });
         let (layer, features) = match open {
             Some(layer) => (layer, self.folded(features, output)),
             None => self.add_identity(node, features, output),
         };
-        if let Some(kernels) = kernels_of(&mut self.layers[layer].op) {
+        if let Some(kernels) = self.layers[layer].op.kernels_mut() {
             scale_and_shift(kernels, affine);
         }
         self.values[features.value].onnx_name = output.into();
@@ -216,7 +257,12 @@ impl<'a> Importer<'a> {
     }
 
     /// A layer that copies its input: a depthwise convolution with kernel 1.
-    fn add_identity(&mut self, node: &Node, features: &Features, output: &str) -> (usize, Features) {
+    pub(super) fn add_identity(
+        &mut self,
+        node: &Node,
+        features: &Features,
+        output: &str,
+    ) -> (usize, Features) {
         let shape = self.shape(features);
         let channels = shape.channels;
         let kernels = Kernels {
@@ -227,22 +273,8 @@ impl<'a> Importer<'a> {
             routing: None,
         };
         let op = Op::Conv { window: Window::new([1, 1]), groups: channels, kernels, clamp: Clamp::NONE };
-        let copy = self.add_layer(&node.name, op, features.value, output, shape);
+        let copy = self.add_layer(&node.name, op, vec![features.value], output, shape);
         (self.layers.len() - 1, copy)
-    }
-}
-
-pub(super) fn clamp_of(op: &mut Op) -> Option<&mut Clamp> {
-    match op {
-        Op::Conv { clamp, .. } | Op::Linear { clamp, .. } => Some(clamp),
-        Op::GlobalAveragePool => None,
-    }
-}
-
-pub(super) fn kernels_of(op: &mut Op) -> Option<&mut Kernels> {
-    match op {
-        Op::Conv { kernels, .. } | Op::Linear { kernels, .. } => Some(kernels),
-        Op::GlobalAveragePool => None,
     }
 }
 

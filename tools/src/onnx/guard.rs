@@ -17,7 +17,7 @@ const MAX_WINDOW: i64 = 4096;
 /// [`element_count`].
 pub(super) fn modest_count(node: &Node, inputs: &[Option<&Value>]) -> Option<usize> {
     let modest = |name| node.ints(name).is_none_or(|list| list.iter().all(|n| (0..=MAX_WINDOW).contains(n)));
-    let window = matches!(node.operator.as_str(), "Conv" | "AveragePool");
+    let window = matches!(node.operator.as_str(), "Conv" | "AveragePool" | "MaxPool");
     if window && !["kernel_shape", "strides", "dilations", "pads"].into_iter().all(modest) {
         return None;
     }
@@ -42,7 +42,7 @@ fn output_count(node: &Node, inputs: &[Option<&Value>]) -> Option<usize> {
             element_count(weights.iter().skip(1).copied().chain([pixels]))?;
             element_count([*data.first()?, *weights.first()?, pixels])
         }
-        "AveragePool" | "Pad" => {
+        "AveragePool" | "MaxPool" | "Pad" => {
             let pads = node.ints("pads").map(<[i64]>::to_vec).or_else(|| numbers(1)).unwrap_or_default();
             let pad = usize::try_from(pads.iter().copied().max().unwrap_or(0).max(0)).ok()?;
             element_count(shape(0)?.iter().map(|dim| dim.saturating_add(2 * pad)))

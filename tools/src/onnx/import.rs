@@ -8,10 +8,11 @@ use super::engine::Engine;
 use super::error::Fault;
 use super::meaning::{Features, Gate, Meaning, sample_shape};
 use super::node::{Node, unsupported};
+use super::pointwise::Pointwise;
 use super::prune;
 use super::source::Source;
 use super::trace::Trace;
-use crate::graph::{Layer, Network, Op, Routing, RoutingId, Value, ValueId};
+use crate::graph::{Function, Layer, Network, Op, Routing, RoutingId, Value, ValueId};
 
 /// The network as far as it is built, and what each value of the graph means.
 pub(super) struct Importer<'a> {
@@ -23,6 +24,11 @@ pub(super) struct Importer<'a> {
     pub(super) layers: Vec<Layer>,
     pub(super) routings: Vec<Routing>,
     pub(super) routing_of: HashMap<Gate, RoutingId>,
+    pub(super) pointwise: Pointwise,
+    /// Padded maps that became tensors of their own, by name.
+    pub(super) padded: HashMap<String, Features>,
+    /// Whether sigmoids and the like are taken as layers at once, not put off until it is clear what they are for.
+    pub(super) eager: bool,
     /// Index of the node that computes a value.
     pub(super) producers: HashMap<&'a str, usize>,
 }
@@ -39,6 +45,9 @@ impl<'a> Importer<'a> {
             layers: Vec::new(),
             routings: Vec::new(),
             routing_of: HashMap::new(),
+            pointwise: Pointwise::find(source, trace, engine),
+            padded: HashMap::new(),
+            eager: false,
             producers: nodes
                 .flat_map(|(index, node)| node.wanted_outputs().map(move |name| (name, index)))
                 .collect(),
@@ -57,6 +66,7 @@ impl<'a> Importer<'a> {
             self.import(index, node);
         }
         let output = self.output()?;
+        self.softmax_ends(output)?;
         let network =
             Network { values: self.values, input, output, routings: self.routings, layers: self.layers };
         let network = prune::prune(network);
@@ -72,14 +82,34 @@ impl<'a> Importer<'a> {
         let node = &self.source.nodes[producer];
         let output = self.demand(node, name)?;
         self.in_order(node, &output)?;
-        if self.layers.iter().any(|layer| layer.output == output.value) {
-            Ok(output.value)
-        } else {
-            Err(Fault::new("the graph only renames its input", "export a network with at least one layer"))
+        match self.layers.iter().find(|layer| layer.output == output.value).map(|layer| &layer.op) {
+            // Their results are of their inputs' type, and the network's output has its own.
+            Some(Op::MaxPool { .. } | Op::Pad { .. }) => Ok(self.add_identity(node, &output, name).1.value),
+            Some(_) => Ok(output.value),
+            None => Err(Fault::new(
+                "the graph only renames its input",
+                "export a network with at least one layer",
+            )),
         }
     }
 
-    fn import(&mut self, index: usize, node: &'a Node) {
+    /// Probabilities are int16 and sum to one: nothing but the network's output needs them.
+    fn softmax_ends(&self, output: ValueId) -> Result<(), Fault> {
+        let softmax = self.layers.iter().find(|layer| {
+            matches!(layer.op, Op::Softmax)
+                && self.layers.iter().any(|reader| reader.inputs.contains(&layer.output))
+        });
+        let node = softmax.and_then(|softmax| {
+            (softmax.output != output)
+                .then(|| self.source.nodes.iter().find(|node| node.name == softmax.name))?
+        });
+        node.map_or(Ok(()), |node| Err(unsupported(node)))
+    }
+
+    pub(super) fn import(&mut self, index: usize, node: &'a Node) {
+        if self.pointwise.inside.contains(&index) {
+            return;
+        }
         let mut names = node.wanted_outputs().filter(|name| !self.trace.is_constant(name));
         let Some(first) = names.next() else { return };
         let rest: Vec<_> = names.collect();
@@ -94,24 +124,46 @@ impl<'a> Importer<'a> {
     }
 
     fn meaning(&mut self, index: usize, node: &'a Node, output: &'a str) -> Result<Meaning, Fault> {
+        if let Some((root, function)) = self.pointwise.functions.get(&index).cloned()
+            && let Some(features) = self.activation(node, &root, function, output)?
+        {
+            return Ok(Meaning::Features(features));
+        }
         let layer = match node.operator.as_str() {
             "Conv" => Some(self.conv(node, output)?),
             "BatchNormalization" => Some(self.batch_norm(node, output)?),
-            "Relu" | "Clip" => self.clamp(node, output)?,
-            "GlobalAveragePool" | "ReduceMean" | "AveragePool" => self.average(node, output)?,
+            "Relu" | "Clip" | "Max" | "Min" => self.clamp(node, output)?,
+            "GlobalAveragePool" | "GlobalMaxPool" | "ReduceMean" | "AveragePool" | "MaxPool" => {
+                self.pool(node, output)?
+            }
             "Gemm" | "MatMul" => self.linear(node, output)?,
-            "Add" | "Sub" | "Mul" | "Div" => self.arithmetic(node, output)?,
+            "Add" | "Sub" | "Mul" | "Div" | "Sum" => self.arithmetic(index, node, output)?,
             "Pad" => self.pad(node)?,
             "Sigmoid" | "Softmax" => return self.gate(index, node, output),
+            "Concat" => match self.concat(index, node, output)? {
+                None => self.rename(node, output)?,
+                layer => layer,
+            },
             "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze" | "Transpose" | "Identity" | "Dropout"
-            | "Cast" | "Slice" | "Gather" | "Split" | "Concat" | "Expand" => self.rename(node, output)?,
+            | "Cast" | "Slice" | "Gather" | "Split" | "Expand" => self.rename(node, output)?,
             _ => None,
         };
         layer.map_or_else(|| self.combine(index, node), |features| Ok(Meaning::Features(features)))
     }
 
-    /// The meaning of a sigmoid or softmax: routing weights, unless it works on such.
+    /// The meaning of a sigmoid or softmax: routing weights, unless it works on such or turns out to be a layer.
     fn gate(&mut self, index: usize, node: &'a Node, output: &'a str) -> Result<Meaning, Fault> {
+        if self.eager {
+            let layer = if node.operator == "Softmax" {
+                Some(self.softmax(node, output)?)
+            } else {
+                self.activation(node, node.input(0).unwrap_or_default(), Function::Sigmoid, output)?
+            };
+            return layer.map(Meaning::Features).ok_or_else(|| unsupported(node));
+        }
+        if matches!(self.meanings.get(node.input(0).unwrap_or_default()), Some(Meaning::Features(_))) {
+            return Ok(Meaning::Routed(output.into()));
+        }
         match self.combine(index, node)? {
             Meaning::Routed(gate) => Ok(Meaning::Routed(gate)),
             _ => Ok(Meaning::Routed(output.into())),
@@ -120,17 +172,46 @@ impl<'a> Importer<'a> {
 
     /// A value as a tensor of the network, adding the layer that computes it if need be.
     pub(super) fn demand(&mut self, reader: &Node, name: &str) -> Result<Features, Fault> {
+        let features = self.demand_padded(reader, name)?;
+        if features.padding == Padding::default() {
+            return Ok(features);
+        }
+        if let Some(known) = self.padded.get(name) {
+            return Ok(known.clone());
+        }
+        let padding = features.padding;
+        let inner = Features { padding: Padding::default(), ..features };
+        self.in_order(reader, &inner)?;
+        let shape = self.shape(&inner);
+        let shape = Shape {
+            height: shape.height + padding.top + padding.bottom,
+            width: shape.width + padding.left + padding.right,
+            ..shape
+        };
+        let node = self.producers.get(name).map_or(reader, |&index| &self.source.nodes[index]);
+        let padded = self.add_layer(&node.name, Op::Pad { padding }, vec![inner.value], name, shape);
+        self.padded.insert(name.into(), padded.clone());
+        Ok(padded)
+    }
+
+    /// The same, perhaps with zeros around it that are still to be added.
+    pub(super) fn demand_padded(&mut self, reader: &Node, name: &str) -> Result<Features, Fault> {
         match self.meanings.get(name).cloned() {
             Some(Meaning::Features(features)) => Ok(features),
             Some(Meaning::Unknown(fault)) => Err(fault),
-            Some(Meaning::Mixed(mixed)) => {
-                let features = self.probe_linear(name, &mixed)?;
-                if let Some(meaning) = self.meanings.get_mut(name) {
-                    *meaning = Meaning::Features(features.clone());
+            Some(Meaning::Mixed(mixed)) => match self.probe_linear(name, &mixed) {
+                Ok(features) => {
+                    if let Some(meaning) = self.meanings.get_mut(name) {
+                        *meaning = Meaning::Features(features.clone());
+                    }
+                    Ok(features)
                 }
-                Ok(features)
+                Err(fault) => self.resolve(name).ok().flatten().ok_or(fault),
+            },
+            Some(Meaning::Routed(gate)) => {
+                let features = self.resolve(name)?;
+                features.ok_or_else(|| unsupported(self.gate_node(&gate).unwrap_or(reader)))
             }
-            Some(Meaning::Routed(gate)) => Err(unsupported(self.gate_node(&gate).unwrap_or(reader))),
             None => Err(Fault::at(
                 reader,
                 format!("works on the constant `{name}`"),
@@ -155,12 +236,12 @@ impl<'a> Importer<'a> {
         &mut self,
         name: &str,
         op: Op,
-        input: ValueId,
+        inputs: Vec<ValueId>,
         output: &str,
         shape: Shape,
     ) -> Features {
         let value = self.add_value(output, shape);
-        let layer = Layer { name: name.into(), op, input, output: value, preactivation: output.into() };
+        let layer = Layer { name: name.into(), op, inputs, output: value, preactivation: output.into() };
         self.layers.push(layer);
         self.features(value, output)
     }
@@ -180,7 +261,7 @@ impl<'a> Importer<'a> {
     /// Refuses features whose elements were reordered or padded.
     pub(super) fn in_order(&self, node: &Node, features: &Features) -> Result<(), Fault> {
         if features.padding != Padding::default() {
-            Err(Fault::at(node, "reads a padded map", "a Pad must stand directly before a Conv"))
+            Err(Fault::at(node, "reads a padded map", "use the pads of the Conv or pool itself"))
         } else if features.order.is_some() {
             Err(Fault::at(
                 node,
@@ -196,7 +277,7 @@ impl<'a> Importer<'a> {
 /// Refuses kernels that became NaN or infinite, as by a batch norm with a negative variance.
 fn check_numbers(source: &Source, network: &Network) -> Result<(), Fault> {
     for layer in &network.layers {
-        let (Op::Conv { kernels, .. } | Op::Linear { kernels, .. }) = &layer.op else { continue };
+        let Some(kernels) = layer.op.kernels() else { continue };
         let numbers = kernels.experts.iter().chain(&kernels.expert_biases).chain([&kernels.bias]);
         if numbers.flatten().any(|number| !number.is_finite()) {
             let reason = "its weights are NaN or infinite once what follows is folded into them";

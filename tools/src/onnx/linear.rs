@@ -12,7 +12,9 @@ impl<'a> Importer<'a> {
     /// Gemm or MatMul of features and a constant matrix; other forms are left to probing.
     pub(super) fn linear(&mut self, node: &'a Node, output: &str) -> Result<Option<Features>, Fault> {
         let (Some(data), Some(weight)) = (node.input(0), node.input(1)) else { return Ok(None) };
-        if matches!(self.meanings.get(data), None | Some(Meaning::Routed(_))) {
+        if !self.meanings.contains_key(data)
+            || (matches!(self.meanings.get(data), Some(Meaning::Routed(_))) && !self.eager)
+        {
             return Ok(None);
         }
         let Some(weights) = self.trace.floats(weight) else { return Ok(None) };
@@ -48,7 +50,7 @@ impl<'a> Importer<'a> {
         let kernels =
             Kernels { channels, experts: vec![expert], bias, expert_biases: Vec::new(), routing: None };
         let op = Op::Linear { kernels, clamp: Clamp::NONE };
-        Ok(Some(self.add_layer(&node.name, op, features.value, output, Shape::vector(channels))))
+        Ok(Some(self.add_layer(&node.name, op, vec![features.value], output, Shape::vector(channels))))
     }
 
     fn gemm_bias(&self, node: &Node, channels: usize) -> Result<Vec<f32>, Fault> {

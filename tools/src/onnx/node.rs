@@ -133,7 +133,7 @@ pub(super) fn simplify(node: &mut Node, input_rank: usize) {
                 }
             }
         }
-        "AveragePool" if node.ints("strides").is_none() => {
+        "AveragePool" | "MaxPool" if node.ints("strides").is_none() => {
             let axes = node.ints("kernel_shape").map_or(0, <[i64]>::len);
             node.proto.attribute.push(ints("strides", vec![1; axes]));
         }

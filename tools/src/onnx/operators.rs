@@ -2,7 +2,8 @@
 
 /// Operators that become layers, or that may stand between a routing and a kernel or between pool and logits,
 /// where they are evaluated.
-const KNOWN: [&str; 42] = [
+const KNOWN: [&str; 58] = [
+    "Abs",
     "Add",
     "AveragePool",
     "BatchNormalization",
@@ -14,20 +15,32 @@ const KNOWN: [&str; 42] = [
     "Div",
     "Dropout",
     "Einsum",
+    "Elu",
     "Equal",
+    "Erf",
+    "Exp",
     "Expand",
     "Flatten",
     "Gather",
+    "Gelu",
     "Gemm",
     "GlobalAveragePool",
+    "GlobalMaxPool",
+    "HardSigmoid",
+    "HardSwish",
     "Identity",
+    "LeakyRelu",
+    "Log",
     "MatMul",
     "Max",
+    "MaxPool",
     "Min",
     "Mul",
     "Neg",
+    "PRelu",
     "Pad",
     "Pow",
+    "Reciprocal",
     "ReduceMean",
     "ReduceSum",
     "Relu",
@@ -37,11 +50,14 @@ const KNOWN: [&str; 42] = [
     "Size",
     "Slice",
     "Softmax",
+    "Softplus",
     "Split",
     "Sqrt",
     "Squeeze",
     "Sub",
     "Sum",
+    "Swish",
+    "Tanh",
     "Transpose",
     "Unsqueeze",
     "Where",
@@ -54,19 +70,20 @@ pub(super) fn is_known(operator: &str, domain: &str) -> bool {
 /// The nearest supported form of an operator that is not, or not where it stands.
 pub(super) fn remedy(operator: &str) -> &'static str {
     match operator {
-        "HardSwish" | "HardSigmoid" | "LeakyRelu" | "PRelu" | "Elu" | "Selu" | "Celu" | "Gelu" | "Mish"
-        | "Swish" | "Softplus" | "Softsign" | "Tanh" | "ThresholdedRelu" | "Erf" | "Exp" => {
-            "use ReLU, ReLU6 or another Clip as activation"
+        "PRelu" | "Selu" | "Celu" | "Mish" | "Softsign" | "ThresholdedRelu" | "Erf" | "Exp" | "Log"
+        | "Abs" | "Pow" | "Sqrt" | "Neg" | "Reciprocal" | "Softplus" | "Elu" | "Gelu" | "Swish" | "Tanh"
+        | "HardSwish" | "HardSigmoid" | "LeakyRelu" => {
+            "supported activations are ReLU, ReLU6 and other clamps, LeakyReLU (or PReLU with one slope), ELU, HardSigmoid, \
+             HardSwish, Sigmoid, SiLU, Tanh, Mish, Softplus and GELU, each of one tensor"
         }
-        "Sigmoid" => {
-            "a sigmoid is supported as routing function only: end the network at the logits, and use ReLU or ReLU6 as \
-             activation (no SiLU, no squeeze-and-excitation)"
-        }
+        "Sigmoid" => "a sigmoid is supported as activation and as the routing function of a CondConv",
         "Softmax" | "LogSoftmax" | "Hardmax" | "ArgMax" | "TopK" => {
-            "end the network at the logits: the largest is the class, and the library has a softmax for them"
+            "end the network at the scores, or at a softmax over all of them: the largest is the class"
         }
-        "MaxPool" | "AveragePool" | "LpPool" | "GlobalMaxPool" | "ReduceMax" | "ReduceMean" => {
-            "use a strided convolution, or the global average pool over height and width"
+        "MaxPool" | "AveragePool" | "LpPool" | "GlobalMaxPool" | "GlobalAveragePool" | "ReduceMax"
+        | "ReduceMean" => {
+            "supported are MaxPool and AveragePool of a map, GlobalAveragePool, GlobalMaxPool, and ReduceMean over \
+             height and width"
         }
         "LSTM" | "GRU" | "RNN" | "Loop" | "Scan" | "If" => {
             "recurrent layers and control flow are not supported: use convolutions over time"
@@ -85,8 +102,8 @@ pub(super) fn remedy(operator: &str) -> &'static str {
         | "QLinearMatMul"
         | "MatMulInteger" => "export the float network: the converter quantises it itself",
         "Add" | "Sub" | "Concat" | "Mul" | "Div" | "Sum" | "Max" | "Min" => {
-            "supported are a constant per channel, and the bias of a CondConv: a network must be one chain of \
-             layers without skip connections, SiLU or squeeze-and-excitation"
+            "supported are a constant per channel, the bias of a CondConv, sum and product of two tensors of one \
+             shape, a map times one number a channel (squeeze-and-excitation), and Concat along channels"
         }
         "Reshape" | "Transpose" | "Slice" | "Split" | "Gather" | "Expand" | "Flatten" | "Squeeze"
         | "Unsqueeze" => {
@@ -94,8 +111,8 @@ pub(super) fn remedy(operator: &str) -> &'static str {
              flattened for a fully connected layer"
         }
         _ => {
-            "supported layers are Conv, Gemm, MatMul, BatchNormalization, Relu, Clip, global average pool, Flatten, \
-             and CondConv routed by a sigmoid"
+            "supported layers are Conv, Gemm, MatMul, BatchNormalization, pools, activations, Add, Mul, Concat, Pad, \
+             Flatten, and CondConv routed by a sigmoid or softmax"
         }
     }
 }

@@ -120,11 +120,11 @@ impl Importer<'_> {
         };
         let kernels = Kernels { channels, experts: matrices, bias: fixed, expert_biases, routing };
         let op = Op::Linear { kernels, clamp: Clamp::NONE };
-        Ok(self.add_layer(&node.name, op, mixed.part.value, name, Shape::vector(channels)))
+        Ok(self.add_layer(&node.name, op, vec![mixed.part.value], name, Shape::vector(channels)))
     }
 
     /// Evaluates values, given the numbers of others.
-    fn evaluate(
+    pub(super) fn evaluate(
         &self,
         node: &Node,
         given: &[(&str, &[f32])],

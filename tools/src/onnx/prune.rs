@@ -1,6 +1,6 @@
 //! Leaves out layers whose output nothing reads, such as those that a routing absorbed.
 
-use crate::graph::{Network, Op, RoutingId};
+use crate::graph::Network;
 
 pub(super) fn prune(mut network: Network) -> Network {
     let mut value_read = vec![false; network.values.len()];
@@ -8,12 +8,14 @@ pub(super) fn prune(mut network: Network) -> Network {
     value_read[network.input] = true;
     value_read[network.output] = true;
     // Each layer comes after those that it reads from.
-    for layer in network.layers.iter_mut().rev() {
+    for layer in network.layers.iter().rev() {
         if value_read[layer.output] {
-            value_read[layer.input] = true;
-            if let Some(routing) = routing(&mut layer.op) {
-                routing_used[*routing] = true;
-                value_read[network.routings[*routing].input] = true;
+            for &input in &layer.inputs {
+                value_read[input] = true;
+            }
+            if let Some(routing) = layer.op.routing() {
+                routing_used[routing] = true;
+                value_read[network.routings[routing].input] = true;
             }
         }
     }
@@ -22,9 +24,11 @@ pub(super) fn prune(mut network: Network) -> Network {
     let new_routing = renumber(&routing_used);
     network.layers.retain(|layer| value_read[layer.output]);
     for layer in &mut network.layers {
-        layer.input = new_value[layer.input];
+        for input in &mut layer.inputs {
+            *input = new_value[*input];
+        }
         layer.output = new_value[layer.output];
-        if let Some(routing) = routing(&mut layer.op) {
+        if let Some(routing) = layer.op.kernels_mut().and_then(|kernels| kernels.routing.as_mut()) {
             *routing = new_routing[*routing];
         }
     }
@@ -36,13 +40,6 @@ pub(super) fn prune(mut network: Network) -> Network {
     network.input = new_value[network.input];
     network.output = new_value[network.output];
     network
-}
-
-fn routing(op: &mut Op) -> Option<&mut RoutingId> {
-    match op {
-        Op::Conv { kernels, .. } | Op::Linear { kernels, .. } => kernels.routing.as_mut(),
-        Op::GlobalAveragePool => None,
-    }
 }
 
 /// The index of each element once those that are not kept are gone.

@@ -9,17 +9,17 @@ use super::engine::floats;
 use super::error::Fault;
 use super::import::Importer;
 use super::meaning::{Features, Meaning};
-use super::node::{Node, unsupported};
+use super::node::Node;
 
 impl<'a> Importer<'a> {
     /// The tensor under the node's output name, if the node passes on all of its elements.
     pub(super) fn rename(&mut self, node: &'a Node, output: &str) -> Result<Option<Features>, Fault> {
         let mut inputs = node.given_inputs().filter(|name| !self.trace.is_constant(name));
         let (Some(data), None) = (inputs.next(), inputs.next()) else { return Ok(None) };
-        let Some(Meaning::Features(features)) = self.meanings.get(data).cloned() else { return Ok(None) };
+        let Some(Meaning::Features(mut features)) = self.meanings.get(data).cloned() else { return Ok(None) };
         let dims = self.trace.shape(data);
         if features.padding != Padding::default() {
-            return Err(unsupported(node));
+            features = self.demand(node, data)?;
         }
         let Some(moved) = self.moved(data, dims, output) else { return Ok(None) };
         if moved.len() != self.shape(&features).len() {

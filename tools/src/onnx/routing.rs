@@ -1,11 +1,11 @@
-//! From a sigmoid to the routing function: pool, fully connected, sigmoid.
+//! From a sigmoid or softmax to the routing function: pool, fully connected, sigmoid or softmax.
 
 use condconv::{MAX_EXPERTS, Shape};
 
 use super::error::Fault;
 use super::import::Importer;
 use super::node::{Node, unsupported};
-use crate::graph::{Clamp, Layer, Op, Routing, RoutingId, ValueId};
+use crate::graph::{Clamp, Gate, Layer, Op, Routing, RoutingId, ValueId};
 
 impl Importer<'_> {
     /// The routing function whose weights the value `gate` holds.
@@ -15,18 +15,18 @@ impl Importer<'_> {
         }
         let node = self.gate_node(gate).ok_or_else(|| unsupported(user))?;
         let experts = self.trace.len(gate);
+        if node.operator == "Softmax" && !self.is_softmax_of_all(node, gate) {
+            return Err(Fault::at(
+                node,
+                "does not make all routing weights sum to one",
+                "take the softmax over all experts of a layer",
+            ));
+        }
         if experts > MAX_EXPERTS {
             return Err(Fault::at(
                 node,
                 format!("yields {experts} routing weights"),
                 format!("a CondConv may have up to {MAX_EXPERTS} experts"),
-            ));
-        }
-        if node.operator == "Softmax" {
-            return Err(Fault::at(
-                node,
-                "routes by softmax",
-                "train with routing by sigmoid, as CondConv does",
             ));
         }
         let logits = self.demand(node, node.input(0).unwrap_or_default())?;
@@ -43,6 +43,7 @@ impl Importer<'_> {
         let (features, matrix, bias) =
             linear.unwrap_or_else(|| (logits.value, identity(experts), vec![0.0; experts]));
         let routing = Routing {
+            gate: if node.operator == "Softmax" { Gate::Softmax } else { Gate::Sigmoid },
             name: node.name.clone(),
             onnx_name: gate.into(),
             input: self.before_pool(features),
@@ -60,7 +61,7 @@ impl Importer<'_> {
             .layers
             .iter()
             .find(|layer| layer.output == vector && matches!(layer.op, Op::GlobalAveragePool));
-        pool.map_or(vector, |pool| pool.input)
+        pool.map_or(vector, |pool| pool.inputs[0])
     }
 }
 
@@ -75,7 +76,7 @@ fn matrix_and_bias(layer: &Layer) -> Option<(ValueId, Vec<Vec<f32>>, Vec<f32>)> 
     match (&kernels.experts[..], kernels.routing) {
         ([expert], None) => {
             let rows = expert.chunks(expert.len() / kernels.channels).map(<[f32]>::to_vec).collect();
-            Some((layer.input, rows, kernels.bias.clone()))
+            Some((layer.inputs[0], rows, kernels.bias.clone()))
         }
         _ => None,
     }

@@ -3,6 +3,7 @@
 
 mod calibrate;
 mod kernels;
+mod operators;
 mod routing;
 
 use std::collections::BTreeMap;
@@ -98,23 +99,25 @@ impl<'a> Quantizer<'a> {
 
     fn layer(&mut self, index: usize) -> Result<(), QuantizeError> {
         let layer = &self.float.layers[index];
-        if let Some(id) = routing_of(&layer.op) {
+        if let Some(id) = layer.op.routing() {
             let name = &self.float.routings[id].name;
             self.route(id).map_err(|error| error.at(name))?;
         }
-        // Once to see the layer's mean error, once with that error out of its bias.
-        let first = self.quantize_op(index, None)?;
-        let correction = match &layer.op {
-            graph::Op::GlobalAveragePool => None,
-            _ => Some(self.mean_error(index, &first)?),
+        let op = match &layer.op {
+            graph::Op::Conv { kernels, clamp, .. } | graph::Op::Linear { kernels, clamp } => {
+                // Once to see the layer's mean error, once with that error out of its bias.
+                let first = self.quantize_kernels(index, kernels, *clamp, None)?;
+                let correction = self.mean_error(index, &first)?;
+                self.quantize_kernels(index, kernels, *clamp, Some(&correction))?
+            }
+            _ => self.quantize_operator(index),
         };
-        let op = self.quantize_op(index, correction.as_deref())?;
         let outputs = self.outputs(&op, layer, &self.result.tensors[layer.output])?;
         self.values.insert(layer.output, outputs);
         self.result.layers.push(Layer {
             name: layer.name.clone(),
             op,
-            input: layer.input,
+            inputs: layer.inputs.clone(),
             output: layer.output,
         });
         Ok(())
@@ -135,19 +138,19 @@ impl<'a> Quantizer<'a> {
         Ok(())
     }
 
-    /// The layer in integers, `correction` added to its bias. Raises the output's scale where the accumulator is
-    /// coarser than that.
-    fn quantize_op(&mut self, index: usize, correction: Option<&[f64]>) -> Result<Op, QuantizeError> {
+    /// A layer with kernels in integers, `correction` added to its bias. Raises the output's scale where the
+    /// accumulator is coarser than that.
+    fn quantize_kernels(
+        &mut self,
+        index: usize,
+        float_kernels: &graph::Kernels,
+        clamp: Clamp,
+        correction: Option<&[f64]>,
+    ) -> Result<Op, QuantizeError> {
         let layer = &self.float.layers[index];
-        let input = self.result.tensors[layer.input].clone();
+        let input = self.result.tensors[layer.inputs[0]].clone();
         let output = self.result.tensors[layer.output].clone();
         let scales = Scales { input: input.scale, output: output.scale };
-        let (float_kernels, clamp) = match &layer.op {
-            graph::Op::Conv { kernels, clamp, .. } | graph::Op::Linear { kernels, clamp } => {
-                (kernels, *clamp)
-            }
-            graph::Op::GlobalAveragePool => return Ok(self.quantize_pool(index)),
-        };
         let mut float_kernels = float_kernels.clone();
         if let Some(correction) = correction {
             for (bias, correction) in float_kernels.bias.iter_mut().zip(correction) {
@@ -171,7 +174,7 @@ impl<'a> Quantizer<'a> {
             Some(routing) => {
                 let check = |kernels: &crate::quantized::ExpertKernels| {
                     let op = op_with(Kernels::Experts(kernels.clone()), unscaled.clone())?;
-                    RunnableLayer::new(&op, &input, &output).map(|_| ())
+                    RunnableLayer::new(&op, &[&input], &output).map(|_| ())
                 };
                 let Quantized { kernels, units } = experts(&float_kernels, routing, scales, check)?;
                 Quantized { kernels: Kernels::Experts(kernels), units }
@@ -181,23 +184,6 @@ impl<'a> Quantizer<'a> {
         let requantize =
             Requantize { multipliers: quantized.multipliers(tensor.scale), ..bounds(tensor, clamp) };
         Ok(op_with(quantized.kernels, requantize)?)
-    }
-
-    fn quantize_pool(&mut self, index: usize) -> Op {
-        let layer = &self.float.layers[index];
-        let input = self.result.tensors[layer.input].clone();
-        let (low, high) = input.element.range();
-        let largest_sum = input.shape.pixels() as f64 * f64::from(high - low);
-        let largest_shift = (f64::from(i32::MAX) / largest_sum).log2().floor().max(0.0);
-        let unit = input.scale / input.shape.pixels() as f64;
-        // With headroom the sum is shifted until its multiplier is between 1/4 and 1/2.
-        let wanted = |scale: f64| (2.0 * unit / scale * (1.0 + 1e-6)).log2().ceil().max(0.0);
-        let smallest_scale = 2.0 * unit * (1.0 + 1e-6) / largest_shift.exp2();
-        let tensor = self.raise_scale(layer.output, smallest_scale);
-        let shift = wanted(tensor.scale).min(largest_shift);
-        let ratio = unit / shift.exp2() / tensor.scale;
-        let requantize = Requantize { multipliers: vec![multiplier(ratio)], ..bounds(tensor, Clamp::NONE) };
-        Op::GlobalAveragePool { shape: input.shape, shift: shift as u32, requantize }
     }
 
     fn raise_scale(&mut self, id: ValueId, smallest: f64) -> &Tensor {
@@ -218,7 +204,11 @@ impl<'a> Quantizer<'a> {
         let channels = seen.means.len();
         let units: Vec<f64> = {
             let scale = self.result.tensors[layer.output].scale;
-            op.requantize().multipliers.iter().map(|&m| f64::from(m) / 4_294_967_296.0 * scale).collect()
+            op.requantize()
+                .iter()
+                .flat_map(|requantize| &requantize.multipliers)
+                .map(|&m| f64::from(m) / 4_294_967_296.0 * scale)
+                .collect()
         };
         let smallest = units.iter().fold(0.0, |largest: f64, &u| largest.max(u)) * 2.0 * (1.0 + 1e-6);
         let scale = (INT16_HEADROOM * seen.range.magnitude() / 32767.0).max(smallest);
@@ -233,10 +223,8 @@ impl<'a> Quantizer<'a> {
             ..bounds(&wide, Clamp::NONE)
         };
         let mut open = op.clone();
-        match &mut open {
-            Op::Conv { requantize: r, .. }
-            | Op::Linear { requantize: r, .. }
-            | Op::GlobalAveragePool { requantize: r, .. } => *r = requantize,
+        if let Some(closed) = open.requantize_mut() {
+            *closed = requantize;
         }
         let outputs = self.outputs(&open, layer, &wide)?;
         let mut sums = vec![0i64; channels];
@@ -251,21 +239,25 @@ impl<'a> Quantizer<'a> {
 
     /// Runs a layer on the calibration inputs.
     fn outputs(&self, op: &Op, layer: &graph::Layer, output: &Tensor) -> Result<Vec<Data>, LayerError> {
-        let runnable = RunnableLayer::new(op, &self.result.tensors[layer.input], output)?;
+        let tensors: Vec<&Tensor> = layer.inputs.iter().map(|&id| &self.result.tensors[id]).collect();
+        let runnable = RunnableLayer::new(op, &tensors, output)?;
+        let inputs: Vec<&Vec<Data>> = layer.inputs.iter().map(|id| &self.values[id]).collect();
         let routing = op.experts().map(|experts| &self.routings[&experts.routing].1);
-        let samples: Vec<(&Data, &[RoutingWeight])> = self.values[&layer.input]
-            .iter()
-            .enumerate()
-            .map(|(i, input)| (input, routing.map_or(&[][..], |weights| &weights[i])))
+        let samples: Vec<(Vec<&Data>, &[RoutingWeight])> = (0..inputs[0].len())
+            .map(|i| {
+                let weights = routing.map_or(&[][..], |weights| &weights[i]);
+                (inputs.iter().map(|data| &data[i]).collect(), weights)
+            })
             .collect();
-        Ok(parallel::map(&samples, |(input, routing)| runnable.run(input, routing)))
+        Ok(parallel::map(&samples, |(inputs, routing)| runnable.run(inputs, routing)))
     }
 
     fn drop_values_without_reader_after(&mut self, index: usize) {
         let later = &self.float.layers[index + 1..];
         self.values.retain(|&id, _| {
             later.iter().any(|layer| {
-                layer.input == id || routing_of(&layer.op).is_some_and(|r| self.float.routings[r].input == id)
+                layer.inputs.contains(&id)
+                    || layer.op.routing().is_some_and(|r| self.float.routings[r].input == id)
             })
         });
     }
@@ -275,9 +267,9 @@ impl<'a> Quantizer<'a> {
 pub fn reuse_pools(network: &mut Network) {
     for id in 0..network.routings.len() {
         let input = network.routings[id].input;
-        let until_first_use = network.layers.iter().take_while(|layer| routing_of(&layer.op) != Some(id));
+        let until_first_use = network.layers.iter().take_while(|layer| layer.op.routing() != Some(id));
         let pool = until_first_use
-            .filter(|layer| layer.input == input && matches!(layer.op, graph::Op::GlobalAveragePool))
+            .filter(|layer| layer.inputs == [input] && matches!(layer.op, graph::Op::GlobalAveragePool))
             .find(|layer| element_type(network, layer.output) == ElementType::I16);
         if let Some(pool) = pool {
             network.routings[id].input = pool.output;
@@ -285,29 +277,27 @@ pub fn reuse_pools(network: &mut Network) {
     }
 }
 
-fn routing_of(op: &graph::Op) -> Option<graph::RoutingId> {
-    match op {
-        graph::Op::Conv { kernels, .. } | graph::Op::Linear { kernels, .. } => kernels.routing,
-        graph::Op::GlobalAveragePool => None,
-    }
-}
-
-/// int16 for the network's output, and for pooled features that only fully connected layers read; int8 else.
+/// int16 for the network's output, for probabilities and the scores that they are made of, and for vectors of means
+/// that only fully connected layers read or of features that only routing functions read; int8 else.
 fn element_type(network: &Network, id: ValueId) -> ElementType {
-    if id == network.output {
-        return ElementType::I16;
-    }
-    let pooled =
-        network.layers.iter().any(|l| l.output == id && matches!(l.op, graph::Op::GlobalAveragePool));
-    let takes_int16 = |layer: &graph::Layer| match &layer.op {
+    let readers = || network.layers.iter().filter(|layer| layer.inputs.contains(&id));
+    let routes = network.routings.iter().any(|routing| routing.input == id);
+    let into_linear = |layer: &graph::Layer| match &layer.op {
         graph::Op::Linear { kernels, .. } => leaves_room_for_int16(kernels),
         _ => false,
     };
-    if pooled && network.layers.iter().filter(|l| l.input == id).all(takes_int16) {
-        ElementType::I16
-    } else {
-        ElementType::I8
-    }
+    let wide = match network.layers.iter().find(|layer| layer.output == id).map(|layer| &layer.op) {
+        None => false,
+        Some(_) if id == network.output => true,
+        Some(graph::Op::Softmax) => true,
+        Some(graph::Op::GlobalAveragePool) => readers().all(into_linear),
+        Some(graph::Op::Linear { .. }) if routes => readers().all(into_linear),
+        Some(graph::Op::Linear { .. }) => {
+            readers().next().is_some() && readers().all(|layer| matches!(layer.op, graph::Op::Softmax))
+        }
+        Some(_) => false,
+    };
+    if wide { ElementType::I16 } else { ElementType::I8 }
 }
 
 fn tensor(value: &graph::Value, element: ElementType, range: Range) -> Tensor {

@@ -1,12 +1,17 @@
 //! Routing: an int16 matrix with one scale an expert, and the multiplier that makes logits of its sums.
 
-use crate::graph;
+use crate::graph::{self, Gate};
 use crate::quantized::{Routing, Tensor};
 
 const LARGEST_WEIGHT: f64 = 32767.0;
 
-/// Logits in steps of 2^-11.
-const LOGIT_STEPS: f64 = 2048.0;
+/// Logit steps a unit: 2^11 for a sigmoid; for a softmax 2^12, of logits to the base of two.
+fn logit_steps(gate: Gate) -> f64 {
+    match gate {
+        Gate::Sigmoid => 2048.0,
+        Gate::Softmax => 4096.0 * std::f64::consts::LOG2_E,
+    }
+}
 
 /// Biases stay below 2^46 accumulator units.
 const LARGEST_BIAS: f64 = (1u64 << 46) as f64;
@@ -17,8 +22,10 @@ const SMALLEST_RATIO: f64 = 1.0 / (1u64 << 47) as f64;
 /// Quantises a routing function that pools `input`.
 pub(super) fn quantize(float: &graph::Routing, input: &Tensor) -> Routing {
     let experts = float.matrix.len();
+    let steps = logit_steps(float.gate);
     let mean_unit = input.scale / input.shape.pixels() as f64;
     let mut routing = Routing {
+        gate: float.gate,
         name: float.name.clone(),
         onnx_name: float.onnx_name.clone(),
         input: float.input,
@@ -32,13 +39,13 @@ pub(super) fn quantize(float: &graph::Routing, input: &Tensor) -> Routing {
         let largest = row.iter().fold(0.0, |largest: f64, &w| largest.max(f64::from(w).abs()));
         let scale = (largest / LARGEST_WEIGHT)
             .max(bias.abs() / (LARGEST_BIAS * mean_unit))
-            .max(SMALLEST_RATIO / (LOGIT_STEPS * mean_unit));
+            .max(SMALLEST_RATIO / (steps * mean_unit));
         for (channel, &weight) in row.iter().enumerate() {
             routing.matrix[channel * experts + expert] = (f64::from(weight) / scale).round() as i16;
         }
         let unit = mean_unit * scale;
         routing.bias.push((bias / unit).round() as i64);
-        let (multiplier, shift) = multiplier_and_shift(unit * LOGIT_STEPS);
+        let (multiplier, shift) = multiplier_and_shift(unit * steps);
         routing.multipliers.push(multiplier);
         routing.shifts.push(shift);
     }

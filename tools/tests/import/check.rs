@@ -1,11 +1,11 @@
 //! Comparison of an imported network with the graph that it was made from.
 
 use condconv::Shape;
-use condconv_tools::graph::{Network, Op};
+use condconv_tools::graph::Network;
 use condconv_tools::onnx::Import;
 use condconv_tools::reference::{Reference, nhwc_from_nchw};
 
-use crate::float;
+use crate::float::{self, Exact};
 
 const TOLERANCE: f64 = 1e-4;
 
@@ -22,7 +22,7 @@ pub(crate) fn assert_close(what: &str, got: &[f64], expected: &[f32]) {
 /// input in NCHW order; returns the output of the graph.
 pub(crate) fn compare(import: &Import, input: &[f32]) -> Vec<f32> {
     let network = &import.network;
-    let run = float::run(network, &nhwc_from_nchw(input, network.values[network.input].shape));
+    let run = float::run(network, &nhwc_from_nchw(input, network.values[network.input].shape), &Exact);
     let reference = Reference::new(import);
     let fetch = |name: &str, shape: Shape| {
         let value = reference.run(input, &[name]).expect("the reference knows all names").remove(0);
@@ -44,9 +44,5 @@ pub(crate) fn compare(import: &Import, input: &[f32]) -> Vec<f32> {
 
 /// The number of experts of each layer that has kernels.
 pub(crate) fn experts(network: &Network) -> Vec<usize> {
-    let experts = network.layers.iter().filter_map(|layer| match &layer.op {
-        Op::Conv { kernels, .. } | Op::Linear { kernels, .. } => Some(kernels.experts.len()),
-        Op::GlobalAveragePool => None,
-    });
-    experts.collect()
+    network.layers.iter().filter_map(|layer| Some(layer.op.kernels()?.experts.len())).collect()
 }

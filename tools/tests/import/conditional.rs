@@ -1,16 +1,13 @@
 //! CondConv layers, in forms beyond those of the fixtures.
 
-use condconv_tools::graph::{Kernels, Op};
+use condconv_tools::graph::Kernels;
 use condconv_tools::onnx::Import;
 
 use crate::build::Attribute::{Int, Ints};
 use crate::build::Build;
 
 fn kernels(import: &Import, layer: usize) -> &Kernels {
-    match &import.network.layers[layer].op {
-        Op::Conv { kernels, .. } | Op::Linear { kernels, .. } => kernels,
-        Op::GlobalAveragePool => panic!("a pool has no kernels"),
-    }
+    import.network.layers[layer].op.kernels().expect("the layer has kernels")
 }
 
 /// A map, routed by three sigmoids `r`, and three experts of 4x2x3x3 flattened.

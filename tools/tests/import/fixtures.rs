@@ -20,13 +20,6 @@ pub(crate) struct Fixture {
     experts: Vec<usize>,
 }
 
-impl Fixture {
-    /// The integer layers know routing by sigmoid only.
-    fn is_supported(&self) -> bool {
-        self.good && !self.file.starts_with("softmax")
-    }
-}
-
 /// All fixtures, with their paths.
 pub(crate) fn all() -> Vec<(PathBuf, Fixture)> {
     let folder = repository("tests/fixtures/onnx");
@@ -37,7 +30,7 @@ pub(crate) fn all() -> Vec<(PathBuf, Fixture)> {
 
 #[test]
 fn networks_compute_what_their_files_state() {
-    for (path, fixture) in all().into_iter().filter(|(_, fixture)| fixture.is_supported()) {
+    for (path, fixture) in all().into_iter().filter(|(_, fixture)| fixture.good) {
         let import = load(&path).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(experts(&import.network), fixture.experts, "{}", fixture.file);
         let samples = |kind: &str, dims: &[usize]| Samples::read(&path.with_extension(kind), dims).unwrap();
@@ -81,10 +74,8 @@ fn bad_files_are_refused() {
         ("garbage", None, "not an ONNX model"),
         ("empty", None, "empty"),
         ("text", None, "not an ONNX model"),
-        ("softmax_legacy", Some("/3/Softmax"), "softmax"),
-        ("softmax_dynamo", Some("node_softmax"), "softmax"),
     ];
-    let bad: Vec<_> = all().into_iter().filter(|(_, fixture)| !fixture.is_supported()).collect();
+    let bad: Vec<_> = all().into_iter().filter(|(_, fixture)| !fixture.good).collect();
     for (path, fixture) in &bad {
         let error = load(path).expect_err(&fixture.file);
         let name = fixture.file.trim_end_matches(".onnx");

@@ -1,7 +1,7 @@
 //! The imported float network, run naively in f64: what the importer says a network is, computed as it says.
 
 use condconv::{Shape, Window};
-use condconv_tools::graph::{Clamp, Kernels, Network, Op};
+use condconv_tools::graph::{Clamp, Gate, Kernels, Network, Op, ValueId};
 
 /// The numbers of each value and each routing, and of each layer before its activation.
 pub(crate) struct Run {
@@ -10,37 +10,100 @@ pub(crate) struct Run {
     pub(crate) preactivations: Vec<Vec<f64>>,
 }
 
+/// What is done to the numbers on the way.
+pub(crate) trait Rounding {
+    /// A tensor, once it is computed.
+    fn value(&self, id: ValueId, numbers: &mut [f64]);
+    /// A kernel, once it is mixed.
+    fn kernel(&self, kernel: &mut [f64], channels: usize);
+}
+
+/// Nothing.
+pub(crate) struct Exact;
+
+impl Rounding for Exact {
+    fn value(&self, _: ValueId, _: &mut [f64]) {}
+    fn kernel(&self, _: &mut [f64], _: usize) {}
+}
+
 /// Runs a network on an input in NHWC order.
-pub(crate) fn run(network: &Network, input: &[f32]) -> Run {
+pub(crate) fn run(network: &Network, input: &[f32], rounding: &impl Rounding) -> Run {
     let mut run = Run {
         values: vec![Vec::new(); network.values.len()],
         routings: vec![Vec::new(); network.routings.len()],
         preactivations: Vec::new(),
     };
     run.values[network.input] = input.iter().copied().map(f64::from).collect();
+    rounding.value(network.input, &mut run.values[network.input]);
     for layer in &network.layers {
-        let shape = network.values[layer.input].shape;
-        let x = run.values[layer.input].clone();
-        assert_eq!(x.len(), shape.len(), "layer `{}` runs before its input is there", layer.name);
+        let shape = network.values[layer.inputs[0]].shape;
+        let inputs: Vec<Vec<f64>> = layer.inputs.iter().map(|&id| run.values[id].clone()).collect();
+        for (x, &id) in inputs.iter().zip(&layer.inputs) {
+            let len = network.values[id].shape.len();
+            assert_eq!(x.len(), len, "layer `{}` runs before its inputs are there", layer.name);
+        }
+        let x = inputs[0].clone();
         let (sums, clamp) = match &layer.op {
             Op::Conv { window, groups, kernels, clamp } => {
-                let (kernel, bias) = mix(network, &mut run, kernels);
+                let (kernel, bias) = mix(network, &mut run, kernels, rounding);
                 (convolve(&x, shape, window, *groups, &kernel, &bias), *clamp)
             }
             Op::Linear { kernels, clamp } => {
-                let (kernel, bias) = mix(network, &mut run, kernels);
+                let (kernel, bias) = mix(network, &mut run, kernels, rounding);
                 let rows = kernel.chunks(x.len()).zip(&bias);
                 (rows.map(|(row, bias)| bias + dot(row, &x)).collect(), *clamp)
             }
             Op::GlobalAveragePool => (mean(&x, shape), Clamp::NONE),
+            Op::AveragePool { window, count_padding } => {
+                let mean = |taps: &[f64]| {
+                    let count = if *count_padding { window.taps() } else { taps.len() };
+                    taps.iter().sum::<f64>() / count as f64
+                };
+                (pool(&x, shape, window, mean), Clamp::NONE)
+            }
+            Op::MaxPool { window } => {
+                let largest = |taps: &[f64]| taps.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                (pool(&x, shape, window, largest), Clamp::NONE)
+            }
+            Op::Add { clamp } => {
+                assert_eq!(inputs[0].len(), inputs[1].len());
+                (inputs[0].iter().zip(&inputs[1]).map(|(a, b)| a + b).collect(), *clamp)
+            }
+            Op::Mul { clamp } => {
+                assert!(inputs[1].len() == x.len() || inputs[1].len() == shape.channels);
+                (x.iter().zip(inputs[1].iter().cycle()).map(|(a, b)| a * b).collect(), *clamp)
+            }
+            Op::Concat => {
+                let pixel = |pixel: usize| {
+                    let parts = inputs.iter().zip(&layer.inputs);
+                    parts.flat_map(move |(x, &id)| {
+                        let channels = network.values[id].shape.channels;
+                        x[pixel * channels..][..channels].to_vec()
+                    })
+                };
+                ((0..shape.pixels()).flat_map(pixel).collect(), Clamp::NONE)
+            }
+            Op::Pad { padding } => {
+                let one = Window::new([1, 1]).padding(*padding);
+                (pool(&x, shape, &one, |taps| taps.first().copied().unwrap_or(0.0)), Clamp::NONE)
+            }
+            Op::Activation(function) => (x.iter().map(|&x| function.apply(x)).collect(), Clamp::NONE),
+            Op::Softmax => (softmax(&x), Clamp::NONE),
         };
+        assert_eq!(sums.len(), network.values[layer.output].shape.len(), "output of `{}`", layer.name);
         run.values[layer.output] = sums.iter().map(|y| y.clamp(clamp.min.into(), clamp.max.into())).collect();
+        rounding.value(layer.output, &mut run.values[layer.output]);
         run.preactivations.push(sums);
     }
     run
 }
 
-fn mix(network: &Network, run: &mut Run, kernels: &Kernels) -> (Vec<f64>, Vec<f64>) {
+fn mix(
+    network: &Network,
+    run: &mut Run,
+    kernels: &Kernels,
+    rounding: &impl Rounding,
+) -> (Vec<f64>, Vec<f64>) {
     let weights = kernels.routing.map_or_else(
         || vec![1.0],
         |id| {
@@ -51,7 +114,10 @@ fn mix(network: &Network, run: &mut Run, kernels: &Kernels) -> (Vec<f64>, Vec<f6
                 let logits = logits.map(|(row, bias)| {
                     f64::from(*bias) + row.iter().zip(&pooled).map(|(w, x)| f64::from(*w) * x).sum::<f64>()
                 });
-                run.routings[id] = logits.map(|logit| 1.0 / (1.0 + (-logit).exp())).collect();
+                run.routings[id] = match routing.gate {
+                    Gate::Sigmoid => logits.map(|logit| 1.0 / (1.0 + (-logit).exp())).collect(),
+                    Gate::Softmax => softmax(&logits.collect::<Vec<_>>()),
+                };
             }
             run.routings[id].clone()
         },
@@ -66,6 +132,7 @@ fn mix(network: &Network, run: &mut Run, kernels: &Kernels) -> (Vec<f64>, Vec<f6
     for (expert, weight) in kernels.expert_biases.iter().zip(&weights) {
         bias.iter_mut().zip(expert).for_each(|(sum, b)| *sum += weight * f64::from(*b));
     }
+    rounding.kernel(&mut kernel, kernels.channels);
     (kernel, bias)
 }
 
@@ -102,6 +169,36 @@ fn convolve(
         }
     }
     y
+}
+
+/// Applies a function to the taps of each window that lie on the map, channel by channel.
+fn pool(x: &[f64], shape: Shape, window: &Window, of: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+    let output = window.output(shape, shape.channels).expect("the importer has checked the window");
+    let position = |axis: usize, step: usize, tap: usize, padding: usize, size: usize| {
+        let at = step * window.stride[axis] + tap * window.dilation[axis];
+        at.checked_sub(padding).filter(|&at| at < size)
+    };
+    let mut y = Vec::new();
+    for (row, column) in (0..output.height).flat_map(|row| (0..output.width).map(move |column| (row, column)))
+    {
+        for channel in 0..shape.channels {
+            let taps: Vec<f64> = (0..window.taps())
+                .filter_map(|tap| {
+                    let (down, right) = (tap / window.kernel[1], tap % window.kernel[1]);
+                    let row = position(0, row, down, window.padding.top, shape.height)?;
+                    let column = position(1, column, right, window.padding.left, shape.width)?;
+                    Some(x[(row * shape.width + column) * shape.channels + channel])
+                })
+                .collect();
+            y.push(of(&taps));
+        }
+    }
+    y
+}
+
+fn softmax(x: &[f64]) -> Vec<f64> {
+    let sum: f64 = x.iter().map(|x| x.exp()).sum();
+    x.iter().map(|x| x.exp() / sum).collect()
 }
 
 fn mean(x: &[f64], shape: Shape) -> Vec<f64> {

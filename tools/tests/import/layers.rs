@@ -14,10 +14,7 @@ fn padding(network: &Network) -> Padding {
 }
 
 fn clamp(network: &Network, layer: usize) -> Clamp {
-    match &network.layers[layer].op {
-        Op::Conv { clamp, .. } | Op::Linear { clamp, .. } => *clamp,
-        Op::GlobalAveragePool => panic!("a pool has no activation"),
-    }
+    *network.layers[layer].op.clone().clamp_mut().expect("the layer has an activation")
 }
 
 #[test]

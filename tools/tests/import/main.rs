@@ -7,4 +7,5 @@ mod fixtures;
 mod float;
 mod hostile;
 mod layers;
+mod operators;
 mod refused;

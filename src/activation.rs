@@ -1,0 +1,51 @@
+//! Activations that are no clamp.
+
+use crate::quantize::Element;
+
+/// Any function of one int8 element, such as a sigmoid or a swish, as a table of its 256 results. The step to the
+/// output's scale and zero point is in the table.
+///
+/// ```
+/// use condconv::Lookup;
+///
+/// // The magnitude, for zero points 0.
+/// static TABLE: [i8; 256] = {
+///     let mut table = [0; 256];
+///     let mut i = 0;
+///     while i < 256 {
+///         let magnitude = (i as i32 - 128).abs();
+///         table[i] = if magnitude > 127 { 127 } else { magnitude as i8 };
+///         i += 1;
+///     }
+///     table
+/// };
+/// static ABSOLUTE: Lookup<'static> = Lookup::new(&TABLE);
+/// let mut output = [0; 3];
+/// ABSOLUTE.infer(&[-128, -3, 5], &mut output);
+/// assert_eq!(output, [127, 3, 5]);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Lookup<'a, Y = i8> {
+    table: &'a [Y; 256],
+}
+
+impl<'a, Y: Element> Lookup<'a, Y> {
+    /// `table[x + 128]` is the result for `x`.
+    #[must_use]
+    pub const fn new(table: &'a [Y; 256]) -> Self {
+        Self { table }
+    }
+
+    /// Looks every element up.
+    ///
+    /// # Panics
+    ///
+    /// If input and output differ in length.
+    #[inline]
+    pub fn infer(&self, input: &[i8], output: &mut [Y]) {
+        assert!(input.len() == output.len());
+        for (output, x) in output.iter_mut().zip(input) {
+            *output = self.table[usize::from(x.cast_unsigned() ^ 0x80)];
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Pools: the mean or largest of windows, or of the whole map however that is written.
+
+use condconv::{Geometry, MaxPool2d, Padding, Shape, Window};
+
+use super::conv::pair;
+use super::error::Fault;
+use super::import::Importer;
+use super::meaning::{Features, Meaning, sample_shape};
+use super::node::{Node, unsupported};
+use crate::graph::Op;
+
+impl<'a> Importer<'a> {
+    /// GlobalAveragePool, GlobalMaxPool, AveragePool, MaxPool or ReduceMean of a map.
+    pub(super) fn pool(&mut self, node: &'a Node, output: &str) -> Result<Option<Features>, Fault> {
+        let name = node.input(0).unwrap_or_default();
+        let Some(Meaning::Features(features)) = self.meanings.get(name).cloned() else { return Ok(None) };
+        let mean = !matches!(node.operator.as_str(), "MaxPool" | "GlobalMaxPool");
+        if mean && self.is_global(node, name, output) {
+            return self.global_mean(node, name, output);
+        }
+        let kernel: Option<Vec<usize>> = match node.operator.as_str() {
+            "GlobalMaxPool" => self.trace.shape(name).get(2..).map(<[usize]>::to_vec),
+            "AveragePool" | "MaxPool" => {
+                let list = node.ints("kernel_shape").unwrap_or_default();
+                list.iter().map(|&n| n.try_into().ok()).collect()
+            }
+            _ => return Err(unsupported(node)),
+        };
+        let window = kernel
+            .and_then(|kernel| pair(&kernel))
+            .and_then(|kernel| self.window(node, Padding::default(), kernel))
+            .ok_or_else(|| bad_window(node))?;
+        let counts = node.int("count_include_pad").unwrap_or(0) != 0;
+        // Zeros that a Pad adds count.
+        if mean
+            && features.padding != Padding::default()
+            && features.order.is_none()
+            && (counts || window.padding == Padding::default())
+        {
+            let padding = sum(features.padding, window.padding);
+            let joined = window.padding(padding);
+            let bare = Features { padding: Padding::default(), ..features.clone() };
+            let shape = self.shape(&bare);
+            if self.is_plain(&joined, shape, output) {
+                return self.add_pool(node, &bare, joined, Some(true), output).map(Some);
+            }
+        }
+        let features = self.demand(node, name)?;
+        self.in_order(node, &features)?;
+        let shape = self.shape(&features);
+        if sample_shape(self.trace.shape(name)) != Some(shape) {
+            return Err(Fault::at(
+                node,
+                format!("reads {:?} where 1xCxHxW is expected", self.trace.shape(name)),
+                "keep maps as 1xCxHxW: no Reshape that changes height, width or channels between layers",
+            ));
+        }
+        let whole = self.whole(node, window, shape, output, mean && counts)?;
+        let counts = counts && window.padding != Padding::default();
+        self.add_pool(node, &features, whole, mean.then_some(counts), output).map(Some)
+    }
+
+    /// Whether a window yields the output's shape as it is.
+    fn is_plain(&self, window: &Window, shape: Shape, output: &str) -> bool {
+        MaxPool2d::<i8>::new(shape, *window).is_ok()
+            && window.output(shape, shape.channels).ok() == sample_shape(self.trace.shape(output))
+    }
+
+    /// The window with so much padding at the end as rounding the output's size up asks for.
+    fn whole(
+        &self,
+        node: &Node,
+        window: Window,
+        shape: Shape,
+        output: &str,
+        padding_counts: bool,
+    ) -> Result<Window, Fault> {
+        let wanted = sample_shape(self.trace.shape(output)).ok_or_else(|| bad_window(node))?;
+        if window.output(shape, shape.channels).ok() == Some(wanted) {
+            return Ok(window);
+        }
+        if padding_counts && window.padding != Padding::default() {
+            return Err(Fault::at(
+                node,
+                "rounds its size up (ceil_mode) and counts padding",
+                "use ceil_mode=0, or count_include_pad=0",
+            ));
+        }
+        let end = |axis: usize, size: usize, start: usize, wanted: usize| {
+            let extent = (window.kernel[axis] - 1) * window.dilation[axis] + 1;
+            ((wanted - 1) * window.stride[axis] + extent).saturating_sub(size + start)
+        };
+        let Padding { top, left, .. } = window.padding;
+        if wanted.height == 0 || wanted.width == 0 || window.taps() == 0 {
+            return Err(bad_window(node));
+        }
+        let bottom = end(0, shape.height, top, wanted.height).max(window.padding.bottom);
+        let right = end(1, shape.width, left, wanted.width).max(window.padding.right);
+        Ok(window.padding(Padding { top, left, bottom, right }))
+    }
+
+    /// Adds a pool: of means, with or without padding counted, or else of the largest.
+    fn add_pool(
+        &mut self,
+        node: &Node,
+        features: &Features,
+        window: Window,
+        mean: Option<bool>,
+        output: &str,
+    ) -> Result<Features, Fault> {
+        let shape = self.shape(features);
+        let fault = |reason: String| {
+            Fault::at(node, reason, "use a pool whose windows all lie on the map, at least in part")
+        };
+        MaxPool2d::<i8>::new(shape, window).map_err(|error| fault(format!("is not supported: {error}")))?;
+        let pooled = Geometry::new(shape, shape.channels, window, shape.channels)
+            .map_err(|error| fault(format!("is inconsistent: {error}")))?
+            .output();
+        if sample_shape(self.trace.shape(output)) != Some(pooled) {
+            return Err(bad_window(node));
+        }
+        let op = match mean {
+            Some(count_padding) => Op::AveragePool { window, count_padding },
+            None => Op::MaxPool { window },
+        };
+        Ok(self.add_layer(&node.name, op, vec![features.value], output, pooled))
+    }
+
+    fn global_mean(&mut self, node: &'a Node, name: &str, output: &str) -> Result<Option<Features>, Fault> {
+        let features = self.demand(node, name)?;
+        let shape = self.shape(&features);
+        if features.order.is_some() || sample_shape(self.trace.shape(name)) != Some(shape) {
+            return Ok(None);
+        }
+        let vector = Shape::vector(shape.channels);
+        Ok(Some(self.add_layer(&node.name, Op::GlobalAveragePool, vec![features.value], output, vector)))
+    }
+
+    /// Whether a node takes the mean over height and width, however it is written.
+    fn is_global(&self, node: &Node, name: &str, output: &str) -> bool {
+        let dims = self.trace.shape(name);
+        let channels = dims.get(1).copied().unwrap_or(0);
+        self.trace.len(output) == channels
+            && match node.operator.as_str() {
+                "GlobalAveragePool" => true,
+                // With one output pixel and no pads, the window covers what it covers; it must be the whole map.
+                "AveragePool" => {
+                    let kernel = node.ints("kernel_shape").unwrap_or_default().iter();
+                    kernel.map(|&n| usize::try_from(n).ok()).eq(dims.iter().skip(2).map(|&n| Some(n)))
+                        && node.ints("pads").unwrap_or_default().iter().all(|&pad| pad == 0)
+                }
+                _ => self.averages_pixels(node, dims.len()),
+            }
+    }
+
+    fn averages_pixels(&self, node: &Node, rank: usize) -> bool {
+        let axes = match node.input(1) {
+            Some(name) => self.trace.ints(name),
+            None => node.ints("axes").map(<[i64]>::to_vec),
+        };
+        let rank = i64::try_from(rank).unwrap_or(0);
+        let mut axes: Vec<_> =
+            axes.unwrap_or_default().iter().map(|&axis| if axis < 0 { axis + rank } else { axis }).collect();
+        axes.sort_unstable();
+        axes.dedup();
+        rank > 2 && axes.into_iter().eq(2..rank)
+    }
+}
+
+fn bad_window(node: &Node) -> Fault {
+    Fault::at(
+        node,
+        "its kernel, stride, pads, dilation or ceil_mode are not supported",
+        "use a 1-D or 2-D pool with ceil_mode=0 and without dilation",
+    )
+}
+
+/// Both paddings, one around the other.
+pub(super) fn sum(a: Padding, b: Padding) -> Padding {
+    Padding {
+        top: a.top + b.top,
+        left: a.left + b.left,
+        bottom: a.bottom + b.bottom,
+        right: a.right + b.right,
+    }
+}

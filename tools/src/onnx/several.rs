@@ -1,0 +1,206 @@
+//! Layers of several tensors: sums, products, concatenations. And activations, which are no longer looked into.
+
+use super::error::Fault;
+use super::import::Importer;
+use super::meaning::{Features, Meaning, is_vector, sample_shape};
+use super::node::{Node, unsupported};
+use super::trace::random_floats;
+use crate::graph::{Clamp, Function, Op};
+
+impl<'a> Importer<'a> {
+    /// Adds the layer of a function of each element.
+    pub(super) fn activation(
+        &mut self,
+        node: &'a Node,
+        root: &str,
+        function: Function,
+        output: &str,
+    ) -> Result<Option<Features>, Fault> {
+        if matches!(self.meanings.get(root), Some(Meaning::Routed(gate)) if gate.as_ref() != root) {
+            return Ok(None);
+        }
+        let features = self.demand(node, root)?;
+        self.in_order(node, &features)?;
+        let shape = self.shape(&features);
+        Ok(Some(self.add_layer(&node.name, Op::Activation(function), vec![features.value], output, shape)))
+    }
+
+    /// Adds the layer of a softmax over the features of a vector.
+    pub(super) fn softmax(&mut self, node: &'a Node, output: &str) -> Result<Features, Fault> {
+        let features = self.demand(node, node.input(0).unwrap_or_default())?;
+        self.in_order(node, &features)?;
+        let shape = self.shape(&features);
+        if shape.pixels() != 1 || !self.is_softmax_of_all(node, output) {
+            return Err(Fault::at(
+                node,
+                "is not a softmax over the features of a vector",
+                "use a softmax over all scores at the network's output, or end the network at the scores",
+            ));
+        }
+        Ok(self.add_layer(&node.name, Op::Softmax, vec![features.value], output, shape))
+    }
+
+    /// Whether a softmax makes all of its inputs sum to one.
+    pub(super) fn is_softmax_of_all(&self, node: &Node, output: &str) -> bool {
+        let name = node.input(0).unwrap_or_default();
+        let logits: Vec<f32> = random_floats(self.trace.len(name)).iter().map(|x| 4.0 * x - 2.0).collect();
+        let Ok(values) = self.evaluate(node, &[(name, &logits)], &[output]) else { return false };
+        let sum: f64 = logits.iter().map(|&x| f64::from(x).exp()).sum();
+        values.first().is_some_and(|shares| {
+            shares.len() == logits.len()
+                && shares
+                    .iter()
+                    .zip(&logits)
+                    .all(|(&share, &logit)| (f64::from(share) - f64::from(logit).exp() / sum).abs() < 1e-5)
+        })
+    }
+
+    /// Add, Sum, Sub, Mul or Div of two tensors of the network.
+    pub(super) fn two_tensors(
+        &mut self,
+        index: usize,
+        node: &'a Node,
+        [a, b]: [&'a str; 2],
+        output: &str,
+    ) -> Result<Option<Features>, Fault> {
+        if !self.eager && is_vector(self.trace.shape(output)) && self.combine(index, node).is_ok() {
+            // Perhaps linear in the vector that both are made from; else they come back here.
+            return Ok(None);
+        }
+        // A table of vectors is no map.
+        let is_table = |name: &str| match self.meanings.get(name) {
+            Some(Meaning::Features(features)) => {
+                sample_shape(self.trace.shape(name)) != Some(self.shape(features))
+            }
+            _ => false,
+        };
+        if !self.eager && (is_table(a) || is_table(b)) && self.combine(index, node).is_ok() {
+            return Ok(None);
+        }
+        let sum = match node.operator.as_str() {
+            "Add" | "Sum" => true,
+            "Mul" => false,
+            _ => return Err(unsupported(node)),
+        };
+        let first = self.demand(node, a)?;
+        let second = self.demand(node, b)?;
+        for features in [&first, &second] {
+            self.in_order(node, features)?;
+        }
+        let shape = sample_shape(self.trace.shape(output)).ok_or_else(|| unsupported(node))?;
+        let same = |name: &str, features: &Features| {
+            self.shape(features) == shape && sample_shape(self.trace.shape(name)) == Some(shape)
+        };
+        let is_same = [same(a, &first), same(b, &second)];
+        let per_channel = |name: &str, features: &Features| {
+            let dims = self.trace.shape(name);
+            let rank = self.trace.shape(output).len();
+            let channel_axis = (dims.len() + 1).checked_sub(rank);
+            let vector =
+                self.shape(features).pixels() == 1 && self.shape(features).channels == shape.channels;
+            vector
+                && channel_axis.is_some_and(|axis| {
+                    dims.iter()
+                        .enumerate()
+                        .all(|(at, &dim)| dim == if at == axis { shape.channels } else { 1 })
+                })
+        };
+        let (op, inputs) = if sum && is_same == [true, true] {
+            (Op::Add { clamp: Clamp::NONE }, [first, second])
+        } else if !sum && is_same[0] && (is_same[1] || per_channel(b, &second)) {
+            (Op::Mul { clamp: Clamp::NONE }, [first, second])
+        } else if !sum && is_same[1] && per_channel(a, &first) {
+            (Op::Mul { clamp: Clamp::NONE }, [second, first])
+        } else {
+            let (a, b) = (self.trace.shape(a), self.trace.shape(b));
+            return Err(Fault::at(
+                node,
+                format!("joins tensors of the shapes {a:?} and {b:?}"),
+                "supported are the sum and product of two tensors of one shape, and a map 1xCxHxW times 1xCx1x1",
+            ));
+        };
+        let inputs = inputs.iter().map(|features| features.value).collect();
+        Ok(Some(self.add_layer(&node.name, op, inputs, output, shape)))
+    }
+
+    /// Concat of several tensors along channels.
+    pub(super) fn concat(
+        &mut self,
+        index: usize,
+        node: &'a Node,
+        output: &str,
+    ) -> Result<Option<Features>, Fault> {
+        let names: Vec<&'a str> = node.given_inputs().collect();
+        let is_features = |name: &&str| matches!(self.meanings.get(*name), Some(Meaning::Features(_)));
+        let constants = names.iter().filter(|name| self.trace.is_constant(name)).count();
+        let dims = self.trace.shape(output).to_vec();
+        let rank = i64::try_from(dims.len()).unwrap_or(0);
+        let axis = node.int("axis").unwrap_or(0);
+        if names.len() < 2 || rank < 2 || (axis != 1 && axis + rank != 1) {
+            return Ok(None);
+        }
+        if !names.iter().any(is_features) && names.len() - constants < 2 {
+            return Ok(None);
+        }
+        let lazy = !self.eager && !names.iter().any(is_features);
+        let is_table = |name: &&str| match self.meanings.get(*name) {
+            Some(Meaning::Features(features)) => {
+                sample_shape(self.trace.shape(name)) != Some(self.shape(features))
+            }
+            _ => false,
+        };
+        if (lazy || names.iter().any(is_table)) && self.combine(index, node).is_ok() {
+            return Ok(None);
+        }
+        if constants > 0 {
+            return Err(Fault::at(
+                node,
+                "concatenates constants with a map",
+                "supported is the concatenation of tensors that depend on the input",
+            ));
+        }
+        let mut inputs = Vec::new();
+        for name in names {
+            let features = self.demand(node, name)?;
+            self.in_order(node, &features)?;
+            if sample_shape(self.trace.shape(name)) != Some(self.shape(&features)) {
+                return Err(Fault::at(
+                    node,
+                    format!("concatenates `{name}` after it was reshaped"),
+                    "concatenate maps 1xCxHxW along C, then flatten",
+                ));
+            }
+            inputs.push(features.value);
+        }
+        let shape = sample_shape(&dims).ok_or_else(|| unsupported(node))?;
+        Ok(Some(self.add_layer(&node.name, Op::Concat, inputs, output, shape)))
+    }
+
+    /// Takes what was put off until it is clear what it is for (sigmoids, softmaxes, products with them) as layers,
+    /// from the routing weights to the value given.
+    pub(super) fn resolve(&mut self, name: &str) -> Result<Option<Features>, Fault> {
+        let mut nodes = std::collections::BTreeSet::new();
+        let mut open = vec![name];
+        let source = self.source;
+        while let Some(name) = open.pop() {
+            if !matches!(self.meanings.get(name), Some(Meaning::Mixed(_) | Meaning::Routed(_))) {
+                continue;
+            }
+            if let Some(&index) = self.producers.get(name)
+                && nodes.insert(index)
+            {
+                open.extend(source.nodes[index].given_inputs());
+            }
+        }
+        let eager = std::mem::replace(&mut self.eager, true);
+        for index in nodes {
+            self.import(index, &source.nodes[index]);
+        }
+        self.eager = eager;
+        match self.meanings.get(name) {
+            Some(Meaning::Features(features)) => Ok(Some(features.clone())),
+            Some(Meaning::Unknown(fault)) => Err(fault.clone()),
+            _ => Ok(None),
+        }
+    }
+}
