@@ -1,8 +1,9 @@
 //! Step three, convolve: one convolution, whose kernels lie in flash or were mixed a moment ago.
 
 use core::marker::PhantomData;
+use core::ops::Range;
 
-use crate::kernel_source::{KernelSource, StaticKernels};
+use crate::kernel_source::{KernelSource, Kernels, StaticKernels};
 use crate::mixing::Mixed;
 use crate::quantize::{Element, check_zero_point, span};
 use crate::{Experts, Geometry, LayerError, MixScratch, Requantize, RoutingWeight, kernels};
@@ -40,26 +41,38 @@ impl<'a, X: Element, Y: Element> Convolution<'a, X, Y> {
         assert!(input.len() == self.geometry.input().len() && output.len() == self.geometry.output().len());
     }
 
-    /// Runs block after block of output channels over the input.
-    pub(crate) fn infer<S: KernelSource>(&self, mut source: S, input: &[X], output: &mut [Y]) {
+    /// Runs the inner loop for block after block of output channels. Which loop is the caller's business, so that a
+    /// network links only those that it uses; once, not once a layer.
+    #[inline(never)]
+    pub(crate) fn infer<S: KernelSource>(
+        &self,
+        mut source: S,
+        input: &[X],
+        output: &mut [Y],
+        inner_loop: impl Fn(
+            &Geometry,
+            i32,
+            Range<usize>,
+            &Kernels<'_, S::Weight>,
+            &Requantize<'_>,
+            &[X],
+            &mut [Y],
+        ),
+    ) {
         let channels = self.geometry.output().channels;
         let step = source.block_channels();
         let mut first = 0;
         while first < channels {
             let block = first..channels.min(first + step);
             let kernels = source.block(block.clone());
-            let (zero_point, requantize) = (self.zero_point, &self.requantize);
-            if self.geometry.is_depthwise() {
-                kernels::depthwise(&self.geometry, zero_point, block, &kernels, requantize, input, output);
-            } else {
-                kernels::convolve(&self.geometry, zero_point, block, &kernels, requantize, input, output);
-            }
+            inner_loop(&self.geometry, self.zero_point, block, &kernels, &self.requantize, input, output);
             first += step;
         }
     }
 }
 
-/// A convolution with kernels in flash, activation included.
+/// A convolution with kernels in flash, activation included; of any groups, though
+/// [`DepthwiseConv2d`](crate::DepthwiseConv2d) has a loop of its own.
 ///
 /// ```
 /// use condconv::{Conv2d, Geometry, Requantize, Shape, StaticKernels, WeightSums, Window, checked};
@@ -129,7 +142,7 @@ impl<'a, X: Element, Y: Element> Conv2d<'a, X, Y> {
     #[inline]
     pub fn infer(&self, input: &[X], output: &mut [Y]) {
         self.convolution.check(input, output);
-        self.convolution.infer(self.kernels, input, output);
+        self.convolution.infer(self.kernels, input, output, kernels::convolve);
     }
 }
 
@@ -218,6 +231,7 @@ impl<'a, X: Element, Y: Element> CondConv2d<'a, X, Y> {
     #[inline]
     pub fn infer(&self, input: &[X], routing: &[RoutingWeight], scratch: MixScratch<'_>, output: &mut [Y]) {
         self.convolution.check(input, output);
-        self.convolution.infer(Mixed::new(&self.experts, routing, scratch), input, output);
+        let mixed = Mixed::new(&self.experts, routing, scratch);
+        self.convolution.infer(mixed, input, output, kernels::convolve);
     }
 }

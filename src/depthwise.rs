@@ -4,7 +4,7 @@ use crate::conv::Convolution;
 use crate::kernel_source::StaticKernels;
 use crate::mixing::Mixed;
 use crate::quantize::{Element, span};
-use crate::{Experts, Geometry, LayerError, MixScratch, Requantize, RoutingWeight};
+use crate::{Experts, Geometry, LayerError, MixScratch, Requantize, RoutingWeight, kernels};
 
 const fn check(geometry: &Geometry) -> Result<(), LayerError> {
     if geometry.is_depthwise() { Ok(()) } else { Err(LayerError::Groups) }
@@ -83,7 +83,7 @@ impl<'a, X: Element, Y: Element> DepthwiseConv2d<'a, X, Y> {
     #[inline]
     pub fn infer(&self, input: &[X], output: &mut [Y]) {
         self.convolution.check(input, output);
-        self.convolution.infer(self.kernels, input, output);
+        self.convolution.infer(self.kernels, input, output, kernels::depthwise);
     }
 }
 
@@ -149,6 +149,7 @@ impl<'a, X: Element, Y: Element> CondDepthwiseConv2d<'a, X, Y> {
     #[inline]
     pub fn infer(&self, input: &[X], routing: &[RoutingWeight], scratch: MixScratch<'_>, output: &mut [Y]) {
         self.convolution.check(input, output);
-        self.convolution.infer(Mixed::new(&self.experts, routing, scratch), input, output);
+        let mixed = Mixed::new(&self.experts, routing, scratch);
+        self.convolution.infer(mixed, input, output, kernels::depthwise);
     }
 }

@@ -76,7 +76,7 @@ impl Quantization {
     /// ```
     #[must_use]
     pub fn dequantize<Y: Element>(&self, value: Y) -> f32 {
-        (value.widen() - self.zero_point) as f32 * self.scale
+        (value.widen() as f32 - self.zero_point as f32) * self.scale
     }
 
     /// The softmax of scores, within 1 % (micromath's exponential); `probabilities` is filled up to the

@@ -37,7 +37,7 @@ pub struct StaticKernels<'a> {
 
 impl<'a> StaticKernels<'a> {
     /// `weights` channel by channel, each `[kernel row][kernel column][input channel of the group]`; one bias
-    /// and one [`WeightSums`] a channel.
+    /// and one [`WeightSums`] a channel, which must be those of the weights: the bound on the accumulator rests on them.
     ///
     /// # Errors
     ///
@@ -79,7 +79,10 @@ impl<'a> StaticKernels<'a> {
         if self.bias.len() != channels {
             return Err(LayerError::TableLength);
         }
-        if self.weights.len() != channels * kernel_len {
+        if kernel_len == 0
+            || self.weights.len() / kernel_len != channels
+            || !self.weights.len().is_multiple_of(kernel_len)
+        {
             return Err(LayerError::WeightLength);
         }
         if span * self.largest_sum + self.largest_bias > i32::MAX as i64 {

@@ -12,7 +12,7 @@ use core::marker::PhantomData;
 
 use crate::kernel_source::StaticKernels;
 use crate::quantize::{Element, check_zero_point, span};
-use crate::{Experts, LayerError, MAX_EXPERTS, Requantize, RoutingWeight, kernels};
+use crate::{Experts, LayerError, MAX_EXPERTS, Requantize, RoutingWeight, Shape, kernels};
 
 /// A fully connected layer with weights in flash, activation included.
 ///
@@ -51,6 +51,9 @@ impl<'a, X: Element, Y: Element> Linear<'a, X, Y> {
         kernels: StaticKernels<'a>,
         requantize: Requantize<'a>,
     ) -> Result<Self, LayerError> {
+        if let Err(error) = Shape::vector(features).check() {
+            return Err(error);
+        }
         let outputs = kernels.bias().len();
         match (
             kernels.check(outputs, features, span::<X>()),
@@ -135,6 +138,9 @@ impl<'a, X: Element, Y: Element> CondLinear<'a, X, Y> {
         experts: Experts<'a>,
         requantize: Requantize<'a>,
     ) -> Result<Self, LayerError> {
+        if let Err(error) = Shape::vector(features).check() {
+            return Err(error);
+        }
         let outputs = experts.channels();
         match (
             experts.check_products(outputs, features, span::<X>()),

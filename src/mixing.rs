@@ -46,7 +46,7 @@ pub struct Experts<'a> {
 impl<'a> Experts<'a> {
     /// `count` experts: `weights` in the layout above; `ratios[channel * n + expert]` in `0..=32767`; the
     /// mixing `shift`; the static `bias[channel]`; `expert_bias[channel * n + expert]`, or an empty slice; and
-    /// `sums[channel * n + expert]`. Biases are in units of `input scale * largest scale of the channel's
+    /// `sums[channel * n + expert]`, which must be those of the weights, since the bounds rest on them. Biases are in units of `input scale * largest scale of the channel's
     /// experts * 2^(shift - 14)`.
     ///
     /// # Errors
@@ -137,7 +137,12 @@ impl<'a> Experts<'a> {
         if self.bias.len() != channels {
             return Err(LayerError::TableLength);
         }
-        if self.weights.len() != channels * kernel_len * self.count {
+        let len = self.weights.len() / self.count;
+        if kernel_len == 0
+            || len / kernel_len != channels
+            || len * self.count != self.weights.len()
+            || !len.is_multiple_of(kernel_len)
+        {
             return Err(LayerError::WeightLength);
         }
         Ok(())

@@ -44,17 +44,18 @@ impl<'a, X: Element, Y: Element> GlobalAveragePool<'a, X, Y> {
         shift: u32,
         requantize: Requantize<'a>,
     ) -> Result<Self, LayerError> {
+        if let Err(error) = input.check() {
+            return Err(error);
+        }
         if shift > 30 {
             return Err(LayerError::Multiplier);
         }
         if span::<X>() * input.pixels() as i64 > i32::MAX as i64 >> shift {
             return Err(LayerError::AccumulatorOverflow);
         }
-        match (input.check(), check_zero_point::<X>(zero_point), requantize.check::<Y>(1)) {
-            (Ok(()), Ok(()), Ok(())) => {
-                Ok(Self { input, zero_point, shift, requantize, elements: PhantomData })
-            }
-            (Err(error), ..) | (_, Err(error), _) | (_, _, Err(error)) => Err(error),
+        match (check_zero_point::<X>(zero_point), requantize.check::<Y>(1)) {
+            (Ok(()), Ok(())) => Ok(Self { input, zero_point, shift, requantize, elements: PhantomData }),
+            (Err(error), _) | (_, Err(error)) => Err(error),
         }
     }
 

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The pool is an exact sum; the matrix is int16, since the error of int8 would reach 4e-2 in alpha; the
-//! sigmoid interpolates a table. Alpha is off by less than 2^-12.
+//! sigmoid interpolates a table. On thousands of random layers with logits up to 6 alpha is off by less than 2^-12.
 
 use core::marker::PhantomData;
 

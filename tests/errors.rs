@@ -47,12 +47,61 @@ fn dimensions_of_zero() {
         assert_eq!(Routing::<i8>::new(input, 0, &[], &[0], &[1], &[1]).err(), zero);
     }
     assert_eq!(Geometry::new(SHAPE, 0, WINDOW, 1).err(), zero);
+    assert_eq!(Linear::<i8, i8>::new(0, 0, fixed(1), requantize(2)).err(), zero);
+    assert_eq!(CondLinear::<i8, i8>::new(0, 0, experts(1), requantize(2)).err(), zero);
     assert_eq!(Geometry::new(SHAPE, 2, WINDOW, 0).err(), zero);
     for pair in [[0, 1], [1, 0]] {
         for window in [Window::new(pair), WINDOW.stride(pair), WINDOW.dilation(pair)] {
             assert_eq!(Geometry::new(SHAPE, 2, window, 1).err(), zero);
         }
     }
+}
+
+#[test]
+fn extents_without_bounds() {
+    let large = Some(LayerError::TooLarge);
+    let most = usize::MAX;
+    for input in [Shape::new(most, 1, 1), Shape::new(1, most, 1), Shape::new(1 << 12, 1 << 12, 1 << 12)] {
+        assert_eq!(Geometry::new(input, 2, Window::new([1, 1]), 1).err(), large);
+    }
+    for window in [
+        Window::new([most, 1]),
+        WINDOW.stride([1, most]),
+        WINDOW.dilation([most, 1]),
+        WINDOW.padding(Padding { top: most, left: 0, bottom: 0, right: 0 }),
+        WINDOW.padding(Padding { top: 0, left: 0, bottom: 0, right: most }),
+    ] {
+        assert_eq!(Geometry::new(SHAPE, 2, window, 1).err(), large);
+    }
+    assert_eq!(Geometry::new(SHAPE, most, WINDOW, 1).err(), large);
+    let wide = Shape::new(1 << 20, 1 << 20, 1);
+    assert_eq!(GlobalAveragePool::<i8, i8>::new(wide, 0, 0, requantize(1)).err(), large);
+    assert_eq!(Linear::<i8, i8>::new(most, 0, fixed(1), requantize(2)).err(), large);
+    assert_eq!(CondLinear::<i8, i8>::new(most, 0, experts(1), requantize(2)).err(), large);
+    assert_eq!(Requantize::new(&[1], i32::MAX, -128, 127).err(), Some(LayerError::OutputRange));
+    let sums = [WeightSums::new(u32::MAX, u32::MAX); 4];
+    let experts = Experts::new(2, &[1; 36], &[32767; 4], 12, &[0; 2], &[], &sums).unwrap();
+    let small = Geometry::new(Shape::new(3, 3, 1), 2, WINDOW, 1).unwrap();
+    let layer = CondConv2d::<i16, i16>::new(small, 0, experts, requantize(2));
+    assert_eq!(layer.err(), Some(LayerError::AccumulatorOverflow));
+}
+
+/// The overflow proof is for weights of 0 and more; opposite experts show what a negative one would do.
+#[test]
+fn negative_routing_weights_count_as_zero() {
+    const K: usize = 500;
+    let mut weights = [127; 2 * K];
+    weights[K..].fill(-127);
+    let sums = [WeightSums::new(127 * K as u32, 0), WeightSums::new(0, 127 * K as u32)];
+    let experts = Experts::new(2, &weights, &[32767; 2], 7, &[5], &[1000, -1000], &sums).unwrap();
+    let shape = Geometry::new(Shape::vector(K), 1, Window::new([1, 1]), 1).unwrap();
+    let layer = CondConv2d::<i8, i16>::new(shape, -128, experts, requantize(1)).unwrap();
+    let run = |routing: [RoutingWeight; 2]| {
+        let (mut buffer, mut output) = (MixBuffer::<K, 1>::new(), [0]);
+        layer.infer(&[127; K], &routing, buffer.scratch(), &mut output);
+        output
+    };
+    assert_eq!(run([RoutingWeight::MAX, RoutingWeight::MIN]), run([RoutingWeight::MAX, RoutingWeight::ZERO]));
 }
 
 #[test]

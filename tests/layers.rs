@@ -53,6 +53,14 @@ fn cond_conv() {
     report("CondConv2d", &EXPERTS.map(Count::Experts), &windows(&[Kind::Dense, Kind::Grouped]));
 }
 
+/// Where sums are long, the mixing shift is what keeps the accumulator within 32 bits.
+#[test]
+fn cond_conv_of_many_channels() {
+    let forms =
+        [128, 512].map(|channels| Form::Window { kind: Kind::Wide { channels }, kernel: [3, 3], stride: 2 });
+    report("CondConv2d, many channels", &[2, 8, 32].map(Count::Experts), &forms);
+}
+
 #[test]
 fn cond_depthwise() {
     report("CondDepthwiseConv2d", &EXPERTS.map(Count::Experts), &windows(&[Kind::Depthwise; 3]));
@@ -76,6 +84,7 @@ enum Kind {
     Dense,
     Grouped,
     Depthwise,
+    Wide { channels: usize },
 }
 
 /// What a layer computes; everything else is drawn.
@@ -88,6 +97,7 @@ enum Form {
 impl Form {
     fn label(self) -> String {
         match self {
+            Self::Window { kind: Kind::Wide { channels }, .. } => format!("{channels} channels"),
             Self::Window { kernel: [h, w], stride, .. } => format!("{h}x{w} / {stride}"),
             Self::Vector { features, .. } => format!("{features} features"),
         }
@@ -103,6 +113,7 @@ impl Form {
     /// A mean over pixels needs fewer inputs than one over single numbers.
     fn calibration_inputs(self) -> usize {
         match self {
+            Self::Window { kind: Kind::Wide { .. }, .. } => 32,
             Self::Window { .. } => 64,
             Self::Vector { .. } => 256,
         }
@@ -156,8 +167,11 @@ fn report(operator: &str, counts: &[Count], forms: &[Form]) {
     }
     println!("\n{operator}\n{HEADING}\n{by_count}\n{by_form}\n{by_activation}");
     for (label, row) in &by_count.rows {
-        let (lsb, db) = (row.percentile_99(), row.mean_db());
-        assert!(lsb <= PERCENTILE_99, "{operator}, {label}: {lsb} LSB at 99 %");
+        let (lsb, db) = (percentile(&row.errors, 0.99), row.mean_db());
+        // Behind a ReLU the oracle itself misses the tolerance where kernels are long.
+        let long = forms.iter().all(|form| matches!(form, Form::Window { kind: Kind::Wide { .. }, .. }));
+        let tolerance = if long { 1.05 * percentile(&row.oracle, 0.99) } else { PERCENTILE_99 };
+        assert!(lsb <= tolerance, "{operator}, {label}: {lsb} LSB at 99 %");
         assert!(db >= MEAN_DB, "{operator}, {label}: {db} dB against the oracle");
     }
 }
@@ -187,6 +201,7 @@ fn draw(random: &mut Random, count: Count, form: Form, clamp: Clamp) -> Parts {
             let (groups, channels, outputs) = match kind {
                 Kind::Dense => (1, random.pick(&CHANNELS), random.pick(&CHANNELS)),
                 Kind::Grouped => (3, 3 * random.pick(&[1, 3]), 3 * random.pick(&[1, 3, 7])),
+                Kind::Wide { channels } => (1, channels, 3),
                 Kind::Depthwise => {
                     let channels = random.pick(&CHANNELS);
                     (channels, channels, channels)
@@ -252,7 +267,7 @@ fn inputs(random: &mut Random, shape: Shape, count: usize, rectified: bool) -> V
 }
 
 const HEADING: &str =
-    "             layers  elements  max LSB  99 % LSB  dB mean  dB 5 %  dB worst  alpha error";
+    "             layers  elements  max LSB  99 % LSB  oracle  dB mean  dB 5 %  dB worst  alpha error";
 
 /// Figures by label, in the order in which labels come.
 #[derive(Debug, Default)]
@@ -282,6 +297,7 @@ impl std::fmt::Display for Table {
 struct Row {
     layers: usize,
     errors: Vec<f64>,
+    oracle: Vec<f64>,
     alpha: f64,
     /// One a layer, of layers whose kernels have more than one weight: the oracle's kernel of one weight is exact.
     db: Vec<f64>,
@@ -291,14 +307,11 @@ impl Row {
     fn add(&mut self, errors: &Errors) {
         self.layers += 1;
         self.errors.extend(errors.integer.iter().map(|e| e / errors.steps_of_int8));
+        self.oracle.extend(errors.oracle.iter().map(|e| e / errors.steps_of_int8));
         self.alpha = self.alpha.max(errors.largest_alpha());
         if errors.kernel_len > 1 {
             self.db.push(errors.relative_db());
         }
-    }
-
-    fn percentile_99(&self) -> f64 {
-        percentile(&self.errors, 0.99)
     }
 
     fn mean_db(&self) -> f64 {
@@ -308,20 +321,23 @@ impl Row {
 
 impl std::fmt::Display for Row {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut db = self.db.clone();
-        db.sort_by(f64::total_cmp);
-        let low = |fraction| db.get(db.len() / fraction).copied().unwrap_or(f64::NAN);
         write!(
             f,
-            "{:>6} {:>9} {:>8.2} {:>9.2} {:>8.2} {:>7.2} {:>9.2} {:>12.6}",
+            "{:>6} {:>9} {:>8.2} {:>9.2} {:>7.2}",
             self.layers,
             self.errors.len(),
             percentile(&self.errors, 1.0),
-            self.percentile_99(),
-            self.mean_db(),
-            low(20),
-            low(usize::MAX),
-            self.alpha
-        )
+            percentile(&self.errors, 0.99),
+            percentile(&self.oracle, 0.99),
+        )?;
+        let mut db = self.db.clone();
+        db.sort_by(f64::total_cmp);
+        match db.first() {
+            Some(worst) => {
+                write!(f, " {:>8.2} {:>7.2} {worst:>9.2}", self.mean_db(), db[db.len() / 20])?;
+            }
+            None => write!(f, " {:>8} {:>7} {:>9}", "-", "-", "-")?,
+        }
+        write!(f, " {:>12.6}", self.alpha)
     }
 }

@@ -123,7 +123,8 @@ pub(crate) fn mixture(
     )
 }
 
+/// Rarely negative ones among them.
 pub(crate) fn routing_weights(count: usize) -> impl Strategy<Value = Vec<RoutingWeight>> {
-    numbers(0, 32767, count)
+    prop_oneof![5 => numbers(0, 32767, count), 1 => numbers(-32768, 32767, count)]
         .prop_map(|bits| bits.into_iter().map(|b| RoutingWeight::from_bits(i16::saturate(b))).collect())
 }

@@ -136,7 +136,7 @@ impl Mixture {
 
     fn coefficients(&self, channel: usize, alpha: &[RoutingWeight]) -> Vec<i128> {
         let each = alpha.iter().enumerate();
-        each.map(|(i, alpha)| self.coefficient(i, channel, alpha.to_bits().into())).collect()
+        each.map(|(i, &alpha)| self.coefficient(i, channel, units(alpha))).collect()
     }
 
     /// `(sum_i coef_i W_ik + 2^(shift-1)) >> shift`, `[channel][k]`.
@@ -157,7 +157,7 @@ impl Mixture {
     pub(crate) fn mixed_bias(&self, alpha: &[RoutingWeight]) -> Vec<i128> {
         let mix = |(channel, &bias): (usize, &i32)| {
             let own = self.expert_bias.iter().skip(channel * self.count());
-            let sum = alpha.iter().zip(own).map(|(a, &b)| i128::from(a.to_bits()) * i128::from(b)).sum();
+            let sum = alpha.iter().zip(own).map(|(&a, &b)| units(a) * i128::from(b)).sum();
             i128::from(bias) + half_up(sum, 15)
         };
         self.bias.iter().enumerate().map(mix).collect()
@@ -207,6 +207,11 @@ impl Mixture {
         let product = sums.iter().map(|s| span * i128::from(s.largest())).max().unwrap_or(0);
         product.max(((span * self.reach()) >> self.shift) + 1 + self.largest_bias())
     }
+}
+
+/// A routing weight in 2^-15; a negative one counts as zero.
+fn units(alpha: RoutingWeight) -> i128 {
+    i128::from(alpha.to_bits()).max(0)
 }
 
 /// The smallest shift at which the mixed kernel of `n` experts fits int16: bound 3.

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 
-use crate::convert::{Error, Model, module_name, read_class_names, read_labels, read_samples, write_file};
+use crate::convert::{
+    Error, Model, keep_inputs, module_name, read_class_names, read_labels, read_samples, write_file,
+};
 use crate::{demo, inspect, report, verify};
 
 /// Converts float CondConv networks (ONNX) into int8 Rust modules for microcontrollers, and verifies them.
@@ -91,11 +93,11 @@ impl Cli {
             Command::Convert { model: args, out, name, classes } => {
                 let name = module_name(name.as_deref(), &args.model)?;
                 let model = args.load()?;
-                let labels = match &classes {
+                let classes = match &classes {
                     Some(path) => read_class_names(path, &model)?,
                     None => Vec::new(),
                 };
-                let (module, weights) = model.write(&out, &name, &labels)?;
+                let (module, weights) = model.write(&out, &name, &classes)?;
                 let plan = &model.plan;
                 say(&format!(
                     "{}\n{}\nflash {} bytes, RAM {} bytes, plan {}\n",
@@ -107,14 +109,21 @@ impl Cli {
                 ))
             }
             Command::Verify { model: args, inputs, labels, json } => {
+                let mut read: Vec<&Path> = vec![&args.model, &args.calibrate, &inputs];
+                read.extend(labels.as_deref());
+                keep(json.as_deref(), &read)?;
                 let model = args.load()?;
                 let samples = read_samples(&inputs, &model.import)?;
                 let samples: Vec<&[f32]> = samples.iter().collect();
-                let labels = labels.map(|path| read_labels(&path, samples.len(), &model)).transpose()?;
+                let labels =
+                    labels.as_deref().map(|path| read_labels(path, samples.len(), &model)).transpose()?;
                 let result = verify::verify(&model, &samples, labels.as_deref())?;
                 output(&result, json.as_deref(), || report::verification(&result))
             }
             Command::Inspect { model, calibrate, json } => {
+                let mut read: Vec<&Path> = vec![&model];
+                read.extend(calibrate.as_deref());
+                keep(json.as_deref(), &read)?;
                 let loaded = match &calibrate {
                     Some(samples) => Model::load(&model, samples)?,
                     None => Model::load_uncalibrated(&model)?,
@@ -125,6 +134,11 @@ impl Cli {
             Command::Demo => demo::run(say),
         }
     }
+}
+
+/// Refuses to write JSON over a file that is read.
+fn keep(json: Option<&Path>, read: &[&Path]) -> Result<(), Error> {
+    json.map_or(Ok(()), |json| keep_inputs(json, read))
 }
 
 /// JSON to a file beside the text on standard output, or instead of it.
@@ -147,9 +161,7 @@ fn output(result: &impl Serialize, json: Option<&Path>, text: impl Fn() -> Strin
 fn say(text: &str) -> Result<(), Error> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::Io { path: "standard output".into(), action: "write", source: error })
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
         _ => Ok(()),
     }
 }

@@ -93,6 +93,12 @@ pub enum Error {
     /// The emulator failed.
     #[error(transparent)]
     Emulate(#[from] crate::emulate::EmulateError),
+    /// An output would replace an input.
+    #[error("{path}: is one of the files that were read; choose another name for what is written")]
+    Overwrites {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file cannot be read or written.
     #[error("{path}: cannot {action}: {source}; check that the folder exists and may be written")]
     Io {
@@ -103,6 +109,9 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Standard output cannot be written.
+    #[error("standard output cannot be written: {0}; check where it leads")]
+    Output(std::io::Error),
     /// A name is no Rust identifier.
     #[error("'{name}' is no name for a Rust module: use lowercase letters, digits and _ with --name")]
     Name {
@@ -110,7 +119,7 @@ pub enum Error {
         name: String,
     },
     /// There is not one class name for each output.
-    #[error("{path}: {names} class names for {classes} outputs; give one name a line, one for each output")]
+    #[error("{path}: {names} class names for {classes} outputs; give one name for each output, a line each")]
     ClassNames {
         /// The file of names.
         path: PathBuf,
@@ -126,6 +135,8 @@ pub enum Error {
 pub struct Model {
     /// The ONNX file.
     pub path: PathBuf,
+    /// The calibration inputs' file; empty if there was none.
+    pub calibrate: PathBuf,
     /// The float network.
     pub import: Import,
     /// Runs the float network.
@@ -143,7 +154,7 @@ impl Model {
     pub fn load(path: &Path, calibrate: &Path) -> Result<Self, Error> {
         let import = onnx::load(path)?;
         let samples = read_samples(calibrate, &import)?;
-        Self::new(path, import, &samples.iter().collect::<Vec<_>>())
+        Self::new(path, calibrate, import, &samples.iter().collect::<Vec<_>>())
     }
 
     /// Reads a model and lays it out without calibration: sizes are right, numbers are not.
@@ -156,17 +167,23 @@ impl Model {
         let ramp: Vec<f32> = (0..import.network.values[import.network.input].shape.len())
             .map(|i| (i % 17) as f32 / 8.0 - 1.0)
             .collect();
-        Self::new(path, import, &[&ramp])
+        Self::new(path, Path::new(""), import, &[&ramp])
     }
 
-    fn new(path: &Path, mut import: Import, inputs: &[&[f32]]) -> Result<Self, Error> {
+    fn new(path: &Path, calibrate: &Path, mut import: Import, inputs: &[&[f32]]) -> Result<Self, Error> {
         reuse_pools(&mut import.network);
         let in_reference = |source| Error::Reference { model: path.into(), source };
         let reference = Reference::new(&import);
         let calibration = Calibration::new(&import.network, &reference, inputs).map_err(in_reference)?;
         let quantized = quantize(&import.network, &calibration)
             .map_err(|source| Error::Quantize { model: path.into(), source })?;
-        Ok(Self { path: path.into(), import, reference, plan: Plan::new(quantized) })
+        Ok(Self {
+            path: path.into(),
+            calibrate: calibrate.into(),
+            import,
+            reference,
+            plan: Plan::new(quantized),
+        })
     }
 
     /// Classes of the network's output, if it is a vector of scores.
@@ -217,11 +234,31 @@ impl Model {
         })?;
         let module_path = dir.join(format!("{name}.rs"));
         let weights_path = dir.join(format!("{name}.bin"));
+        for path in [&module_path, &weights_path] {
+            keep_inputs(path, &[&self.path, &self.calibrate])?;
+            if path.is_dir() {
+                let source = std::io::ErrorKind::IsADirectory.into();
+                return Err(Error::Io { path: path.clone(), action: "write", source });
+            }
+        }
         let module_file = written(dir, &module_path, module.as_bytes())?;
         let weights_file = written(dir, &weights_path, &self.plan.weights)?;
         persist(weights_file, &weights_path)?;
-        persist(module_file, &module_path).inspect_err(|_| drop(fs::remove_file(&weights_path)))?;
+        persist(module_file, &module_path)?;
         Ok((module_path, weights_path))
+    }
+}
+
+/// Refuses to write over one of the files that were read.
+///
+/// # Errors
+///
+/// If `output` is one of `inputs`, under whatever name.
+pub fn keep_inputs(output: &Path, inputs: &[&Path]) -> Result<(), Error> {
+    let same = |input: &&&Path| matches!((fs::canonicalize(input), fs::canonicalize(output)), (Ok(input), Ok(output)) if input == output);
+    match inputs.iter().find(same) {
+        Some(_) => Err(Error::Overwrites { path: output.into() }),
+        None => Ok(()),
     }
 }
 
@@ -263,6 +300,15 @@ pub fn read_labels(path: &Path, samples: usize, model: &Model) -> Result<Vec<usi
 ///
 /// If its folder cannot be written.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    // A link stays one; what is no file, such as a pipe, is written to as it is.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.into());
+    if path.exists() && !path.is_file() && !path.is_dir() {
+        return fs::write(path, bytes).map_err(|source| Error::Io {
+            path: path.clone(),
+            action: "write",
+            source,
+        });
+    }
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     persist(written(dir, path, bytes)?, path)
 }
@@ -324,11 +370,12 @@ pub fn module_name(name: Option<&str>, model: &Path) -> Result<String, Error> {
 ///
 /// If the file cannot be read or the number of names is another.
 pub fn read_class_names(path: &Path, model: &Model) -> Result<Vec<String>, Error> {
-    let text =
-        fs::read_to_string(path).map_err(|source| Error::Io { path: path.into(), action: "read", source })?;
+    let bytes = fs::read(path).map_err(|source| Error::Io { path: path.into(), action: "read", source })?;
+    let text = String::from_utf8_lossy(&bytes);
     let names: Vec<String> =
         text.lines().map(|line| line.trim().to_string()).filter(|line| !line.is_empty()).collect();
-    let classes = model.classes().unwrap_or(0);
+    let network = &model.plan.network;
+    let classes = network.tensors[network.output].shape.len();
     if names.len() != classes {
         return Err(Error::ClassNames { path: path.into(), names: names.len(), classes });
     }

@@ -282,7 +282,12 @@ fn bad_arrays_are_refused() {
     npy(&path("none.npy"), "<f4", &[0, 1, 28, 28], &[]);
     npy(&path("short.npy"), "<f4", &[2, 1, 28, 28], &floats(&vec![0.0; image]));
     fs::write(path("text.npy"), "not an array").unwrap();
+    // The parser would take exponential time for it.
+    let deep = format!("{{'descr': {}, }}\n", "{".repeat(40));
+    let header = [b"\x93NUMPY\x01\x00", &(deep.len() as u16).to_le_bytes()[..], deep.as_bytes()].concat();
+    fs::write(path("deep.npy"), header).unwrap();
     for (file, part) in [
+        ("deep.npy", "damaged header"),
         ("narrow.npy", "28"),
         ("flat.npy", "28"),
         ("nan.npy", "NaN"),
@@ -364,6 +369,38 @@ fn labels_of_a_network_without_scores_are_not_used() {
     let arguments =
         ["verify", &model, "--calibrate", &input, "--inputs", &input, "--labels", labels.to_str().unwrap()];
     stdout_of_success(&arguments);
+}
+
+#[test]
+fn inputs_are_not_written_over() {
+    let Digits { model, calibrate, .. } = digits();
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let (net, samples, out) = (at("net.bin"), at("cal.bin"), at("."));
+    fs::copy(&model, &net).unwrap();
+    fs::copy(&calibrate, &samples).unwrap();
+    let attempts: [&[&str]; 3] = [
+        &["convert", &net, "--calibrate", &calibrate, "--out", &out, "--name", "net"],
+        &["convert", &model, "--calibrate", &samples, "--out", &out, "--name", "cal"],
+        &["inspect", &net, "--calibrate", &samples, "--json", &net],
+    ];
+    for arguments in attempts {
+        fails_with(arguments, &["another name"], folder.path());
+    }
+    assert!(fs::read(&net).unwrap() == fs::read(&model).unwrap());
+    assert!(fs::read(&samples).unwrap() == fs::read(&calibrate).unwrap());
+}
+
+#[test]
+fn a_failed_conversion_keeps_what_an_earlier_one_wrote() {
+    let Digits { model, calibrate, .. } = digits();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    fs::write(folder.path().join("k.bin"), "weights").unwrap();
+    fs::create_dir_all(folder.path().join("k.rs/x")).unwrap();
+    let arguments = ["convert", &model, "--calibrate", &calibrate, "--out", out, "--name", "k"];
+    fails_with(&arguments, &["k.rs"], folder.path());
+    assert_eq!(fs::read(folder.path().join("k.bin")).unwrap(), b"weights");
 }
 
 #[test]

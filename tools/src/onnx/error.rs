@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::node::Node;
+use super::node::{Node, is_invisible};
 
 /// Why an ONNX file cannot be imported: where, what and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -13,7 +13,10 @@ pub struct ImportError {
 }
 
 impl ImportError {
-    pub(super) fn new(file: &Path, fault: Fault) -> Self {
+    pub(super) fn new(file: &Path, mut fault: Fault) -> Self {
+        // Names come from the file.
+        fault.reason = fault.reason.replace(is_invisible, "_");
+        fault.remedy = fault.remedy.replace(is_invisible, "_");
         Self { file: file.to_path_buf(), fault }
     }
 

@@ -280,8 +280,8 @@ fn check_numbers(source: &Source, network: &Network) -> Result<(), Fault> {
         let Some(kernels) = layer.op.kernels() else { continue };
         let numbers = kernels.experts.iter().chain(&kernels.expert_biases).chain([&kernels.bias]);
         if numbers.flatten().any(|number| !number.is_finite()) {
-            let reason = "its weights are NaN or infinite once batch norm is folded";
-            let remedy = "check the training, the variances of batch norms first";
+            let reason = "its weights are NaN or infinite once what follows is folded into them";
+            let remedy = "check the training, the variances of batch norms and large constants first";
             let node = source.nodes.iter().find(|node| node.name == layer.name);
             return Err(match node {
                 Some(node) => Fault::at(node, reason, remedy),

@@ -87,7 +87,7 @@ pub(super) fn named(protos: Vec<NodeProto>) -> Result<Vec<Node>, Fault> {
     let mut taken = HashSet::new();
     let name = |proto: &NodeProto, taken: &mut HashSet<String>| {
         let own = proto.name.iter().chain(&proto.output).find(|name| !name.is_empty());
-        let base = own.map_or("node", String::as_str).replace(char::is_control, "_");
+        let base = own.map_or("node", String::as_str).replace(is_invisible, "_");
         let numbered = (2..).map(|number| format!("{base}_{number}"));
         let name = std::iter::once(base.clone()).chain(numbered).find(|name| !taken.contains(name));
         let name = name.unwrap_or_default();
@@ -104,6 +104,12 @@ pub(super) fn named(protos: Vec<NodeProto>) -> Result<Vec<Node>, Fault> {
             proto,
         })
         .collect())
+}
+
+/// Characters that steer a terminal or the direction of text, and have no business in a message or a comment.
+pub(super) fn is_invisible(c: char) -> bool {
+    let directions = ['\u{200b}'..='\u{200f}', '\u{2028}'..='\u{202e}', '\u{2060}'..='\u{206f}'];
+    c.is_control() || c == '\u{feff}' || directions.iter().any(|range| range.contains(&c))
 }
 
 /// Writes out what the evaluator does not do by itself.

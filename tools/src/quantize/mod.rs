@@ -38,8 +38,9 @@ impl From<LayerError> for QuantizeError {
 }
 
 impl QuantizeError {
+    /// Names the node, unless a routing function was named already.
     fn at(self, layer: &str) -> Self {
-        Self { layer: format!("node '{layer}': "), ..self }
+        if self.layer.is_empty() { Self { layer: format!("node '{layer}': "), ..self } } else { self }
     }
 }
 
@@ -99,7 +100,8 @@ impl<'a> Quantizer<'a> {
     fn layer(&mut self, index: usize) -> Result<(), QuantizeError> {
         let layer = &self.float.layers[index];
         if let Some(id) = layer.op.routing() {
-            self.route(id)?;
+            let name = &self.float.routings[id].name;
+            self.route(id).map_err(|error| error.at(name))?;
         }
         let op = match &layer.op {
             graph::Op::Conv { kernels, clamp, .. } | graph::Op::Linear { kernels, clamp } => {

@@ -52,7 +52,8 @@ pub(super) fn quantize(float: &graph::Routing, input: &Tensor) -> Routing {
     routing
 }
 
-/// `ratio = multiplier / 2^shift` with a multiplier in `[2^14, 2^15)`.
+/// `ratio = multiplier / 2^shift` with a multiplier in `[2^14, 2^15)`; ratios so large that every step saturates the
+/// logit become the largest there is.
 fn multiplier_and_shift(ratio: f64) -> (i16, u8) {
     let mut shift = 14 - ratio.log2().floor() as i32;
     let mut multiplier = (ratio * f64::from(shift).exp2()).round();
@@ -60,7 +61,7 @@ fn multiplier_and_shift(ratio: f64) -> (i16, u8) {
         multiplier /= 2.0;
         shift -= 1;
     }
-    (multiplier as i16, u8::try_from(shift).unwrap_or(0))
+    if shift < 1 { (i16::MAX, 1) } else { (multiplier as i16, shift as u8) }
 }
 
 #[cfg(test)]
@@ -75,5 +76,11 @@ mod tests {
             let back = f64::from(multiplier) / f64::from(shift).exp2();
             assert!((back / ratio - 1.0).abs() <= 1.0 / 32768.0, "{ratio}: {back}");
         }
+    }
+
+    #[test]
+    fn logits_that_always_saturate_have_a_multiplier() {
+        assert_eq!(multiplier_and_shift(1e9), (i16::MAX, 1));
+        assert_eq!(multiplier_and_shift(16383.9).1, 1);
     }
 }

@@ -124,3 +124,22 @@ fn damage(model: &mut ModelProto, random: &mut Random) {
         }
     }
 }
+
+/// The evaluator's arithmetic overflows where a slice begins further away than any tensor reaches.
+#[test]
+fn slices_that_begin_nowhere() {
+    let sliced = |start: i64| {
+        Build::new(&[1, 2, 4, 4])
+            .ints("start", &[start])
+            .ints("end", &[i64::MIN])
+            .ints("axis", &[1])
+            .ints("step", &[-1])
+            .node("Slice", "x start end axis step", "s")
+            .weights("w", &[2, 2, 1, 1])
+            .node("Conv", "s w", "y")
+            .refused()
+    };
+    for start in [i64::MIN, -35_747_322_042_253_313, -(1 << 31), 1 << 40] {
+        assert_eq!(sliced(start).node(), Some("s"));
+    }
+}

@@ -253,3 +253,33 @@ fn broken_graphs() {
     let padded = Build::new(&[1, 2, 4, 4]).weights("w", &[2, 2, 1, 1]).node_with("Conv", "x w", "y", &pads);
     assert_refused(padded, Some("y"), "256 MiB", "pads");
 }
+
+#[test]
+fn batch_norms_of_negative_variance() {
+    let norm = conv().floats("one", &[2], &[1.0, 1.0]).floats("variance", &[2], &[1.0, -1.0]).node(
+        "BatchNormalization",
+        "c one one one variance",
+        "y",
+    );
+    assert_refused(norm, Some("c"), "NaN or infinite", "variances");
+}
+
+#[test]
+fn routing_by_a_map() {
+    let routed = Build::new(&[1, 2, 2, 2])
+        .node("Flatten", "x", "f")
+        .node("Sigmoid", "f", "r")
+        .weights("experts", &[8, 4])
+        .ints("shape", &[2, 2, 1, 1])
+        .node("MatMul", "r experts", "mixed")
+        .node("Reshape", "mixed shape", "kernel")
+        .node("Conv", "x kernel", "y");
+    assert_refused(routed, Some("r"), "one logit for each expert", "pool");
+}
+
+#[test]
+fn control_characters_leave_names() {
+    let mut build = Build::new(&[1, 2, 4, 4]).weights("w", &[2, 2, 1, 1]).node("Conv", "x w", "y");
+    build.graph.node[0].name = Some("a\nb\tc".into());
+    assert_eq!(build.import().network.layers[0].name, "a_b_c");
+}
