@@ -42,7 +42,7 @@ pub(crate) fn shares(exponents: impl Iterator<Item = i32> + Clone, mut write: im
 /// use condconv::{Softmax, checked};
 ///
 /// // Scores in steps of 1/256: log2(e) / 256 in 2^-12 is 23.08, as 23.08 2^10 over a shift of 10.
-/// static SOFTMAX: Softmax = checked(Softmax::new(2, 23_637, 10));
+/// static SOFTMAX: Softmax<i16> = checked(Softmax::new(2, 23_637, 10));
 /// let mut output = [0; 2];
 /// SOFTMAX.infer(&[256i16, 0], &mut output);
 /// assert!((f32::from(output[0]) / 32768.0 - 0.7311).abs() < 2e-4);
