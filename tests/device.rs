@@ -1,4 +1,5 @@
-//! The firmware of the shipped networks on six emulated cores: its scores are the host's, bit for bit.
+//! The firmware of the shipped networks, and of networks with every operator, on six emulated cores: its scores are
+//! the host's, bit for bit.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -21,11 +22,25 @@ struct Network {
 
 impl Network {
     fn load(name: &str, data: &str) -> Self {
-        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+        Self::from("models", name, data, |model, file, count| read_labels(file, count, model).unwrap())
+    }
+
+    /// A network with random weights, so that any label will do.
+    fn fixture(name: &str, data: &str) -> Self {
+        Self::from("tests/fixtures/networks", name, data, |_, _, count| vec![0; count])
+    }
+
+    fn from(
+        folder: &str,
+        name: &str,
+        data: &str,
+        labels: impl Fn(&Model, &Path, usize) -> Vec<usize>,
+    ) -> Self {
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
         let file = |suffix: &str| models.join(format!("{data}.{suffix}.npy"));
         let model = Model::load(&models.join(name).with_extension("onnx"), &file("calibrate")).unwrap();
         let samples = read_samples(&file("test"), &model.import).unwrap();
-        let labels = read_labels(&file("labels"), samples.len(), &model).unwrap();
+        let labels = labels(&model, &file("labels"), samples.len());
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("device");
         let (module, _) = model.write(&folder, name, &[]).unwrap();
         Self { module, samples: samples.iter().map(<[f32]>::to_vec).collect(), labels, model }
@@ -58,6 +73,20 @@ impl Network {
             assert_eq!(traced.scores, scores, "{} {core:?}", self.module.display());
             let names = plan.network.routings.iter().map(|routing| routing.name.clone());
             assert_eq!(traced.routing, names.zip(host.routings).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn every_operator() {
+    for (name, data) in
+        [("branches_dynamo", "branches"), ("dynamic_legacy", "dynamic"), ("blocks_dynamo", "blocks")]
+    {
+        let network = Network::fixture(name, data);
+        for core in
+            [Core::CortexM0, Core::CortexM3, Core::CortexM4, Core::CortexM7, Core::CortexM33, Core::CortexM55]
+        {
+            network.check(core, 4);
         }
     }
 }
