@@ -74,7 +74,7 @@ pub(super) fn remedy(operator: &str) -> &'static str {
         | "Abs" | "Pow" | "Sqrt" | "Neg" | "Reciprocal" | "Softplus" | "Elu" | "Gelu" | "Swish" | "Tanh"
         | "HardSwish" | "HardSigmoid" | "LeakyRelu" => {
             "supported activations are ReLU, ReLU6 and other clamps, LeakyReLU (or PReLU with one slope), ELU, HardSigmoid, \
-             HardSwish, Sigmoid, SiLU, Tanh, Mish, Softplus and GELU, each of one tensor"
+             HardSwish, Sigmoid, SiLU, Tanh and GELU, each of one tensor"
         }
         "Sigmoid" => "a sigmoid is supported as activation and as the routing function of a CondConv",
         "Softmax" | "LogSoftmax" | "Hardmax" | "ArgMax" | "TopK" => {
