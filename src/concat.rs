@@ -2,7 +2,7 @@
 
 use core::marker::PhantomData;
 
-use crate::quantize::{Element, check_zero_point, span};
+use crate::quantize::{Element, check_zero_point, round_shift, span};
 use crate::{LayerError, Operand, Padding, Shape};
 
 /// One tensor's part of a concatenation along channels, brought to the output's scale.
@@ -37,7 +37,7 @@ impl<X: Element, Y: Element> ConcatPart<X, Y> {
     ///
     /// # Errors
     ///
-    /// [`LayerError::WeightLength`] if the output has too few channels, [`LayerError::AccumulatorOverflow`], and
+    /// [`LayerError::TableLength`] if the output has too few channels, [`LayerError::AccumulatorOverflow`], and
     /// errors for ranges.
     pub const fn new(
         input: Shape,
@@ -47,8 +47,14 @@ impl<X: Element, Y: Element> ConcatPart<X, Y> {
         shift: u32,
         zero_point: i32,
     ) -> Result<Self, LayerError> {
-        if first_channel + input.channels > output_channels {
+        if let Err(error) = input.check() {
+            return Err(error);
+        }
+        if output_channels < input.channels || first_channel > output_channels - input.channels {
             return Err(LayerError::TableLength);
+        }
+        if let Err(error) = Shape::new(input.height, input.width, output_channels).check() {
+            return Err(error);
         }
         if shift == 0 || shift > 30 || operand.multiplier < 0 {
             return Err(LayerError::Multiplier);
@@ -57,8 +63,8 @@ impl<X: Element, Y: Element> ConcatPart<X, Y> {
             return Err(LayerError::AccumulatorOverflow);
         }
         let zero_points = (check_zero_point::<X>(operand.zero_point), check_zero_point::<Y>(zero_point));
-        match (input.check(), zero_points.0, zero_points.1) {
-            (Ok(()), Ok(()), Ok(())) => Ok(Self {
+        match zero_points {
+            (Ok(()), Ok(())) => Ok(Self {
                 input,
                 output_channels,
                 first_channel,
@@ -67,7 +73,7 @@ impl<X: Element, Y: Element> ConcatPart<X, Y> {
                 zero_point,
                 elements: PhantomData,
             }),
-            (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => Err(error),
+            (Err(error), _) | (_, Err(error)) => Err(error),
         }
     }
 
@@ -99,8 +105,7 @@ impl<X: Element, Y: Element> ConcatPart<X, Y> {
         let pixels = input.chunks_exact(self.input.channels);
         for (input, output) in pixels.zip(output.chunks_exact_mut(self.output_channels)) {
             for (output, x) in output[channels.clone()].iter_mut().zip(input) {
-                let scaled = (x.widen() - self.operand.zero_point) * self.operand.multiplier;
-                let rounded = (scaled + (1 << (self.shift - 1))) >> self.shift;
+                let rounded = round_shift(self.operand.scaled(*x), self.shift);
                 *output = Y::saturate(self.zero_point + rounded);
             }
         }
@@ -130,11 +135,16 @@ impl<X: Element> Pad<X> {
     ///
     /// # Errors
     ///
-    /// [`LayerError::ZeroDimension`] and [`LayerError::OutputRange`].
+    /// [`LayerError::ZeroDimension`], [`LayerError::TooLarge`] and [`LayerError::OutputRange`].
     pub const fn new(input: Shape, padding: Padding, zero_point: i32) -> Result<Self, LayerError> {
-        match (input.check(), check_zero_point::<X>(zero_point)) {
-            (Ok(()), Ok(())) => Ok(Self { input, padding, zero_point, element: PhantomData }),
-            (Err(error), _) | (_, Err(error)) => Err(error),
+        match (input.check(), padding.check(), check_zero_point::<X>(zero_point)) {
+            (Ok(()), Ok(()), Ok(())) => {}
+            (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => return Err(error),
+        }
+        let layer = Self { input, padding, zero_point, element: PhantomData };
+        match layer.output().check() {
+            Ok(()) => Ok(layer),
+            Err(error) => Err(error),
         }
     }
 

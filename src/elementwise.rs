@@ -2,7 +2,7 @@
 
 use core::marker::PhantomData;
 
-use crate::quantize::{Element, check_zero_point, span};
+use crate::quantize::{Element, check_range, check_zero_point, round_shift, span};
 use crate::{LayerError, Requantize, Shape};
 
 /// One operand of a sum: how far an element is from its zero point, and what that is worth in the output.
@@ -19,6 +19,12 @@ impl Operand {
     #[must_use]
     pub const fn new(zero_point: i32, multiplier: i32) -> Self {
         Self { zero_point, multiplier }
+    }
+
+    /// What an element is worth, before the shift.
+    #[inline(always)]
+    pub(crate) fn scaled<X: Element>(&self, x: X) -> i32 {
+        (x.widen() - self.zero_point) * self.multiplier
     }
 }
 
@@ -70,10 +76,7 @@ impl<A: Element, B: Element, Y: Element> Add<A, B, Y> {
         if reach + (1 << (shift - 1)) > i32::MAX as i64 {
             return Err(LayerError::AccumulatorOverflow);
         }
-        let range = match Requantize::new(&[0], zero_point, min, max) {
-            Ok(range) => range.check::<Y>(1),
-            Err(error) => Err(error),
-        };
+        let range = check_range::<Y>(zero_point, min, max);
         let zero_points = (check_zero_point::<A>(a.zero_point), check_zero_point::<B>(b.zero_point));
         match (shape.check(), zero_points.0, zero_points.1, range) {
             (Ok(()), Ok(()), Ok(()), Ok(())) => {
@@ -109,9 +112,7 @@ impl<A: Element, B: Element, Y: Element> Add<A, B, Y> {
     fn add(&self, a: &[A], b: &[B], output: &mut [Y]) {
         let [for_a, for_b] = self.operands;
         for (output, (a, b)) in output.iter_mut().zip(a.iter().zip(b)) {
-            let sum = (a.widen() - for_a.zero_point) * for_a.multiplier
-                + (b.widen() - for_b.zero_point) * for_b.multiplier;
-            let rounded = (sum + (1 << (self.shift - 1))) >> self.shift;
+            let rounded = round_shift(for_a.scaled(*a) + for_b.scaled(*b), self.shift);
             *output = Y::saturate((self.zero_point + rounded).clamp(self.min, self.max));
         }
     }

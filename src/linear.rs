@@ -11,7 +11,7 @@
 use core::marker::PhantomData;
 
 use crate::kernel_source::StaticKernels;
-use crate::quantize::{Element, check_zero_point, span};
+use crate::quantize::{Element, check_zero_point, round_shift_wide, span};
 use crate::{Experts, LayerError, MAX_EXPERTS, Requantize, RoutingWeight, Shape, kernels};
 
 /// A fully connected layer with weights in flash, activation included.
@@ -197,8 +197,8 @@ impl<'a, X: Element, Y: Element> CondLinear<'a, X, Y> {
             kernels::expert_dots(experts, channel, input, self.zero_point, products);
             let sum: i64 =
                 products.iter().zip(&coefficients).map(|(&d, &c)| i64::from(d) * i64::from(c)).sum();
-            let combined = (sum + (1 << (experts.shift() - 1))) >> experts.shift();
-            let accumulator = experts.mixed_bias(channel, routing) + combined as i32;
+            let combined = round_shift_wide(sum, experts.shift()) as i32;
+            let accumulator = experts.mixed_bias(channel, routing) + combined;
             *output = self.requantize.apply(channel, accumulator);
         }
     }

@@ -13,7 +13,7 @@
 use core::ops::Range;
 
 use crate::kernel_source::{KernelSource, Kernels};
-use crate::quantize::WeightSums;
+use crate::quantize::{WeightSums, round_shift, round_shift_wide};
 use crate::{LayerError, MAX_EXPERTS, RoutingWeight, kernels};
 
 /// Largest coefficient: `(32767 * 32767 + 2^15) >> 16`.
@@ -31,6 +31,8 @@ const MAX_COEFFICIENT: i64 = 16383;
 #[derive(Clone, Copy, Debug)]
 pub struct Experts<'a> {
     count: usize,
+    /// Weights of one channel's kernel.
+    kernel_len: usize,
     weights: &'a [i8],
     ratios: &'a [i16],
     shift: u32,
@@ -116,6 +118,7 @@ impl<'a> Experts<'a> {
         }
         Ok(Self {
             count,
+            kernel_len: weights.len() / entries,
             weights,
             ratios,
             shift,
@@ -137,12 +140,7 @@ impl<'a> Experts<'a> {
         if self.bias.len() != channels {
             return Err(LayerError::TableLength);
         }
-        let len = self.weights.len() / self.count;
-        if kernel_len == 0
-            || len / kernel_len != channels
-            || len * self.count != self.weights.len()
-            || !len.is_multiple_of(kernel_len)
-        {
+        if kernel_len == 0 || self.kernel_len != kernel_len {
             return Err(LayerError::WeightLength);
         }
         Ok(())
@@ -195,7 +193,7 @@ impl<'a> Experts<'a> {
 
     /// Weights of one channel's kernel.
     pub(crate) const fn kernel_len(&self) -> usize {
-        self.weights.len() / (self.bias.len() * self.count)
+        self.kernel_len
     }
 
     pub(crate) const fn shift(&self) -> u32 {
@@ -237,7 +235,7 @@ impl<'a> Experts<'a> {
         let biases = &self.expert_bias[channel * self.count..(channel + 1) * self.count];
         let sum: i64 =
             routing.iter().zip(biases).map(|(w, &b)| i64::from(non_negative(*w)) * i64::from(b)).sum();
-        self.bias[channel] + ((sum + (1 << 14)) >> 15) as i32
+        self.bias[channel] + round_shift_wide(sum, 15) as i32
     }
 }
 
@@ -247,7 +245,7 @@ fn non_negative(weight: RoutingWeight) -> i16 {
 }
 
 const fn coefficient(weight: i16, ratio: i16) -> i32 {
-    (weight as i32 * ratio as i32 + (1 << 15)) >> 16
+    round_shift(weight as i32 * ratio as i32, 16)
 }
 
 /// Room for the mixed kernels of a block of output channels: `WEIGHTS` int16 weights and `CHANNELS` biases.

@@ -2,7 +2,7 @@
 
 use core::marker::PhantomData;
 
-use crate::quantize::{Element, check_zero_point, span};
+use crate::quantize::{Element, check_sum, check_zero_point};
 use crate::{Geometry, LayerError, Requantize, Shape, Window, kernels};
 
 /// The mean over height and width of each channel, as int8 or, without loss worth naming, int16.
@@ -47,11 +47,8 @@ impl<'a, X: Element, Y: Element> GlobalAveragePool<'a, X, Y> {
         if let Err(error) = input.check() {
             return Err(error);
         }
-        if shift > 30 {
-            return Err(LayerError::Multiplier);
-        }
-        if span::<X>() * input.pixels() as i64 > i32::MAX as i64 >> shift {
-            return Err(LayerError::AccumulatorOverflow);
+        if let Err(error) = check_sum::<X>(input.pixels(), shift) {
+            return Err(error);
         }
         match (check_zero_point::<X>(zero_point), requantize.check::<Y>(1)) {
             (Ok(()), Ok(())) => Ok(Self { input, zero_point, shift, requantize, elements: PhantomData }),
@@ -184,11 +181,8 @@ impl<'a, X: Element, Y: Element> AveragePool2d<'a, X, Y> {
             Ok(geometry) => geometry,
             Err(error) => return Err(error),
         };
-        if shift > 30 {
-            return Err(LayerError::Multiplier);
-        }
-        if span::<X>() * window.taps() as i64 > i32::MAX as i64 >> shift {
-            return Err(LayerError::AccumulatorOverflow);
+        if let Err(error) = check_sum::<X>(window.taps(), shift) {
+            return Err(error);
         }
         match (check_zero_point::<X>(zero_point), requantize.check::<Y>(window.taps())) {
             (Ok(()), Ok(())) => Ok(Self { geometry, zero_point, shift, requantize, elements: PhantomData }),

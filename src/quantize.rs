@@ -112,7 +112,7 @@ impl<'a> Requantize<'a> {
     #[must_use]
     pub fn apply<Y: Element>(&self, channel: usize, accumulator: i32) -> Y {
         let product = i64::from(accumulator) * i64::from(self.multipliers[channel]);
-        let rounded = ((product + (1 << 31)) >> 32) as i32;
+        let rounded = round_shift_wide(product, 32) as i32;
         Y::saturate((self.zero_point + rounded).clamp(self.min, self.max))
     }
 
@@ -121,11 +121,39 @@ impl<'a> Requantize<'a> {
         if self.multipliers.len() != channels {
             return Err(LayerError::TableLength);
         }
-        if self.min < Y::MIN || self.max > Y::MAX || self.zero_point < Y::MIN || self.zero_point > Y::MAX {
-            return Err(LayerError::OutputRange);
-        }
-        Ok(())
+        check_range::<Y>(self.zero_point, self.min, self.max)
     }
+}
+
+/// `value / 2^shift`, halves up; `shift` is at least 1.
+#[inline(always)]
+pub(crate) const fn round_shift(value: i32, shift: u32) -> i32 {
+    (value + (1 << (shift - 1))) >> shift
+}
+
+/// [`round_shift`] in i64.
+#[inline(always)]
+pub(crate) const fn round_shift_wide(value: i64, shift: u32) -> i64 {
+    (value + (1 << (shift - 1))) >> shift
+}
+
+/// An error unless zero point and bounds are values of `Y`, the bounds in order.
+pub(crate) const fn check_range<Y: Element>(zero_point: i32, min: i32, max: i32) -> Result<(), LayerError> {
+    if min > max || min < Y::MIN || max > Y::MAX {
+        return Err(LayerError::OutputRange);
+    }
+    check_zero_point::<Y>(zero_point)
+}
+
+/// An error unless a sum of `terms` inputs of type `X`, shifted left, fits i32.
+pub(crate) const fn check_sum<X: Element>(terms: usize, shift: u32) -> Result<(), LayerError> {
+    if shift > 30 {
+        return Err(LayerError::Multiplier);
+    }
+    if span::<X>().saturating_mul(terms as i64) > i32::MAX as i64 >> shift {
+        return Err(LayerError::AccumulatorOverflow);
+    }
+    Ok(())
 }
 
 /// An error if `zero_point` is no value of `X`.

@@ -11,7 +11,7 @@ use core::marker::PhantomData;
 
 use fixed::types::{I1F15, I5F11};
 
-use crate::quantize::{Element, check_zero_point, span};
+use crate::quantize::{Element, check_zero_point, round_shift_wide, span};
 use crate::softmax::{exponent, shares};
 use crate::{LayerError, MAX_EXPERTS, Shape, kernels};
 
@@ -167,7 +167,7 @@ impl<'a, X: Element, G: Gate> Routing<'a, X, G> {
         kernels::pool_matrix(self.input, self.zero_point, input, self.matrix, accumulators);
         let scales = self.multipliers.iter().zip(self.shifts);
         for (accumulator, (&multiplier, &shift)) in accumulators.iter_mut().zip(scales) {
-            *accumulator = (*accumulator * i64::from(multiplier) + (1 << (shift - 1))) >> shift;
+            *accumulator = round_shift_wide(*accumulator * i64::from(multiplier), shift.into());
         }
         G::weigh(accumulators, weights);
     }

@@ -90,6 +90,15 @@ impl Padding {
     pub const fn symmetric(vertical: usize, horizontal: usize) -> Self {
         Self { top: vertical, left: horizontal, bottom: vertical, right: horizontal }
     }
+
+    /// An error if a side is too large.
+    pub(crate) const fn check(&self) -> Result<(), LayerError> {
+        let Self { top, left, bottom, right } = *self;
+        if top > MAX_EXTENT || left > MAX_EXTENT || bottom > MAX_EXTENT || right > MAX_EXTENT {
+            return Err(LayerError::TooLarge);
+        }
+        Ok(())
+    }
 }
 
 /// How a kernel slides over its input. `[vertical, horizontal]` throughout.
@@ -164,9 +173,8 @@ impl Window {
             }
             axis += 1;
         }
-        let Padding { top, left, bottom, right } = self.padding;
-        if top > MAX_EXTENT || left > MAX_EXTENT || bottom > MAX_EXTENT || right > MAX_EXTENT {
-            return Err(LayerError::TooLarge);
+        if let Err(error) = self.padding.check() {
+            return Err(error);
         }
         let extent_h = (self.kernel[0] - 1) * self.dilation[0] + 1;
         let extent_w = (self.kernel[1] - 1) * self.dilation[1] + 1;

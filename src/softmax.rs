@@ -8,7 +8,7 @@
 //! ```
 
 use crate::LayerError;
-use crate::quantize::Element;
+use crate::quantize::{Element, round_shift_wide};
 
 /// Fraction bits of an exponent.
 const EXPONENT_BITS: u32 = 12;
@@ -105,7 +105,7 @@ impl<X: Element> Softmax<X> {
         let largest = scores.iter().fold(X::MIN, |largest, score| largest.max(score.widen()));
         let exponents = scores.iter().map(|score| {
             let distance = i64::from(largest - score.widen()) * i64::from(self.multiplier);
-            exponent((distance + (1 << (self.shift - 1))) >> self.shift)
+            exponent(round_shift_wide(distance, self.shift))
         });
         shares(exponents, |index, share| probabilities[index] = share);
     }

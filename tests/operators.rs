@@ -345,3 +345,20 @@ fn windows_in_the_padding_are_refused() {
         assert_eq!(MaxPool2d::<i8>::new(shape, window(padding)).unwrap_err(), LayerError::EmptyWindow);
     }
 }
+
+#[test]
+fn extents_without_bounds() {
+    let large = Some(LayerError::TooLarge);
+    let most = usize::MAX;
+    let shape = Shape::new(3, 3, 2);
+    for padding in [Padding::new(most, 0, 0, 0), Padding::new(0, 0, 0, most)] {
+        assert_eq!(Pad::<i8>::new(shape, padding, 0).err(), large);
+    }
+    let wide = Padding::symmetric(1 << 20, 1 << 20);
+    assert_eq!(Pad::<i8>::new(shape, wide, 0).err(), large);
+    let part =
+        |channels, first| ConcatPart::<i8, i8>::new(shape, channels, first, Operand::new(0, 1), 1, 0).err();
+    assert_eq!(part(4, most), Some(LayerError::TableLength));
+    assert_eq!(part(1, 0), Some(LayerError::TableLength));
+    assert_eq!(part(most, 0), large);
+}

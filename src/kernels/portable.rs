@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use crate::kernel_source::Kernels;
-use crate::quantize::Element;
+use crate::quantize::{Element, round_shift};
 use crate::{Experts, Geometry, Requantize, Shape};
 
 /// `sum w (x - zero_point)`.
@@ -95,15 +95,21 @@ pub(crate) fn mix(experts: &Experts<'_>, channel: usize, coefficients: &[i32], k
     let whole = coefficients.len() / 4 * 4;
     let (quad_coefficients, tail_coefficients) = coefficients.split_at(whole);
     let quads = experts.quads(channel);
+    let tails: [&[i8]; 3] =
+        core::array::from_fn(
+            |tail| {
+                if tail < tail_coefficients.len() { experts.tail(channel, tail) } else { &[] }
+            },
+        );
     for (k, mixed) in kernel.iter_mut().enumerate() {
-        let mut sum = 1 << (experts.shift() - 1);
+        let mut sum = 0;
         for (&weight, &coefficient) in quads[k * whole..].iter().zip(quad_coefficients) {
             sum += coefficient * i32::from(weight);
         }
-        for (tail, &coefficient) in tail_coefficients.iter().enumerate() {
-            sum += coefficient * i32::from(experts.tail(channel, tail)[k]);
+        for (tail, &coefficient) in tails.iter().zip(tail_coefficients) {
+            sum += coefficient * i32::from(tail[k]);
         }
-        *mixed = (sum >> experts.shift()) as i16;
+        *mixed = round_shift(sum, experts.shift()) as i16;
     }
 }
 
