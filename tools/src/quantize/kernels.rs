@@ -40,13 +40,18 @@ pub(super) struct Quantized<K> {
 impl<K> Quantized<K> {
     /// The smallest output scale for which all multipliers are in range.
     pub(super) fn smallest_output_scale(&self) -> f64 {
-        self.units.iter().fold(0.0, |largest: f64, &unit| largest.max(unit)) / LARGEST_RATIO
+        smallest_output_scale(self.units.iter().fold(0.0, |largest: f64, &unit| largest.max(unit)))
     }
 
     /// The multipliers for an output scale that is at least the smallest.
     pub(super) fn multipliers(&self, output_scale: f64) -> Vec<i32> {
         self.units.iter().map(|unit| multiplier(unit / output_scale)).collect()
     }
+}
+
+/// The smallest output scale for which an accumulator unit is less than half a step.
+pub(super) fn smallest_output_scale(unit: f64) -> f64 {
+    unit / LARGEST_RATIO
 }
 
 /// A ratio below 1/2 in units of 2^-32.

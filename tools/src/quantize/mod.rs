@@ -16,9 +16,11 @@ pub use kernels::interleave;
 
 use crate::graph::{self, Clamp, Network, ValueId};
 use crate::parallel;
-use crate::quantized::{ElementType, Kernels, Layer, Op, QuantizedNetwork, Requantize, Routing, Tensor};
+use crate::quantized::{
+    ElementType, ExpertKernels, Kernels, Layer, Op, QuantizedNetwork, Requantize, Routing, Tensor,
+};
 use crate::run::{Data, RunnableLayer, route};
-use kernels::{Quantized, Scales, experts, fixed, leaves_room_for_int16, multiplier};
+use kernels::{Quantized, Scales, experts, fixed, leaves_room_for_int16, multiplier, smallest_output_scale};
 
 /// int16 tensors reach this many times as far as calibration saw, so that no logit is clipped.
 const INT16_HEADROOM: f64 = 4.0;
@@ -123,7 +125,8 @@ impl<'a> Quantizer<'a> {
         Ok(())
     }
 
-    /// Quantises a routing function on the tensor that it reads, whose scale is settled by now, and runs it on the calibration inputs.
+    /// Quantises a routing function on the tensor that it reads, whose scale is settled by now, and runs it on the
+    /// calibration inputs.
     fn route(&mut self, id: graph::RoutingId) -> Result<(), QuantizeError> {
         if self.routings.contains_key(&id) {
             return Ok(());
@@ -172,7 +175,7 @@ impl<'a> Quantizer<'a> {
                 Quantized { kernels: Kernels::Static(kernels), units }
             }
             Some(routing) => {
-                let check = |kernels: &crate::quantized::ExpertKernels| {
+                let check = |kernels: &ExpertKernels| {
                     let op = op_with(Kernels::Experts(kernels.clone()), unscaled.clone())?;
                     RunnableLayer::new(&op, &[&input], &output).map(|_| ())
                 };
@@ -210,7 +213,7 @@ impl<'a> Quantizer<'a> {
                 .map(|&m| f64::from(m) / 4_294_967_296.0 * scale)
                 .collect()
         };
-        let smallest = units.iter().fold(0.0, |largest: f64, &u| largest.max(u)) * 2.0 * (1.0 + 1e-6);
+        let smallest = smallest_output_scale(units.iter().fold(0.0, |largest: f64, &u| largest.max(u)));
         let scale = (INT16_HEADROOM * seen.range.magnitude() / 32767.0).max(smallest);
         let wide = Tensor {
             element: ElementType::I16,

@@ -2,13 +2,10 @@
 
 use condconv::{Operand, Window};
 
-use super::kernels::multiplier;
+use super::kernels::{multiplier, smallest_output_scale};
 use super::{Quantizer, bounds};
 use crate::graph::{self, Clamp, Function, ValueId};
 use crate::quantized::{ConcatPart, Op, Requantize, Tensor};
-
-/// Multipliers stay a little below 1/2.
-const MARGIN: f64 = 1.0 + 1e-6;
 
 /// Sums of operands keep at most this many fraction bits.
 const LARGEST_SHIFT: f64 = 22.0;
@@ -47,7 +44,7 @@ impl Quantizer<'_> {
             }
             graph::Op::Mul { clamp } => {
                 let unit = inputs[0].scale * inputs[1].scale;
-                let tensor = self.raise_scale(output, 2.0 * unit * MARGIN);
+                let tensor = self.raise_scale(output, smallest_output_scale(unit));
                 let requantize = Requantize {
                     multipliers: vec![multiplier(unit / tensor.scale)],
                     ..bounds(tensor, *clamp)
@@ -93,8 +90,8 @@ impl Quantizer<'_> {
         let largest_sum = most * f64::from(high - low);
         let largest_shift = (f64::from(i32::MAX) / largest_sum).log2().floor().max(0.0);
         let largest_unit = divisors.iter().min().map_or(1.0, |&least| input.scale / least as f64);
-        let tensor = self.raise_scale(output, 2.0 * largest_unit * MARGIN / largest_shift.exp2());
-        let wanted = (2.0 * largest_unit / tensor.scale * MARGIN).log2().ceil().max(0.0);
+        let tensor = self.raise_scale(output, smallest_output_scale(largest_unit) / largest_shift.exp2());
+        let wanted = (smallest_output_scale(largest_unit) / tensor.scale).log2().ceil().max(0.0);
         let shift = wanted.min(largest_shift);
         let ratio = |&divisor: &usize| input.scale / divisor as f64 / shift.exp2() / tensor.scale;
         let multipliers = divisors.iter().map(|divisor| multiplier(ratio(divisor))).collect();
@@ -126,8 +123,8 @@ fn shift_for(inputs: &[Tensor], ratios: &[f64]) -> u32 {
             f64::from(high - low) * ratio
         })
         .sum();
-    // Half a step more for rounding, and as much for the rounding of each multiplier.
-    let room = f64::from(i32::MAX) / (reach + 1.0) / MARGIN;
+    // Half a step more for rounding, and room for the rounding of the multipliers.
+    let room = f64::from(i32::MAX) / (reach + 1.0) / (1.0 + 1e-6);
     room.log2().floor().clamp(1.0, LARGEST_SHIFT) as u32
 }
 
