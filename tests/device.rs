@@ -6,7 +6,6 @@ use std::sync::LazyLock;
 
 use condconv_tools::convert::{Model, read_labels, read_samples};
 use condconv_tools::emulate::{self, Core};
-use condconv_tools::reference::nhwc_from_nchw;
 
 static DIGITS: LazyLock<Network> = LazyLock::new(|| Network::load("digits", "digits"));
 static WATCH: LazyLock<Network> = LazyLock::new(|| Network::load("watch", "watch"));
@@ -50,8 +49,7 @@ impl Network {
     fn check(&self, core: Core, count: usize) {
         let plan = &self.model.plan;
         let (samples, labels) = (&self.samples[..count], &self.labels[..count]);
-        let shape = plan.network.tensors[plan.network.input].shape;
-        let reals: Vec<f32> = samples.iter().flat_map(|sample| nhwc_from_nchw(sample, shape)).collect();
+        let reals: Vec<f32> = samples.iter().flat_map(|sample| self.model.nhwc(sample)).collect();
         let classes: Vec<u8> = labels.iter().map(|&label| label.try_into().unwrap()).collect();
         let image = emulate::build(core, &self.module).unwrap_or_else(|error| panic!("{error}"));
         let run = |trace| {

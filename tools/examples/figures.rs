@@ -48,10 +48,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!(
             "| {name} | {float:.2} / {int8:.2} | {agree:.2} | {:.1} | {} + {} | {} | {} | {} | {} |",
             result.output.sqnr_db,
-            result.macs,
-            result.mixing_macs,
-            result.flash_bytes,
-            result.ram_bytes,
+            result.sizes.macs,
+            result.sizes.mixing_macs,
+            result.sizes.flash_bytes,
+            result.sizes.ram_bytes,
             image.text + image.data,
             image.data + image.bss
         );

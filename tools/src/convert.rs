@@ -208,8 +208,15 @@ impl Model {
     /// The network's integer input for a sample (NCHW), as the device quantises it.
     #[must_use]
     pub fn input(&self, sample: &[f32]) -> Data {
-        let tensor = &self.plan.network.tensors[self.plan.network.input];
-        Data::input(tensor, &nhwc_from_nchw(sample, tensor.shape))
+        let network = &self.plan.network;
+        Data::input(&network.tensors[network.input], &self.nhwc(sample))
+    }
+
+    /// A sample (NCHW) in the order of the device.
+    #[must_use]
+    pub fn nhwc(&self, sample: &[f32]) -> Vec<f32> {
+        let network = &self.plan.network;
+        nhwc_from_nchw(sample, network.tensors[network.input].shape)
     }
 
     /// Runs the integer network on the host.
@@ -219,7 +226,8 @@ impl Model {
             .unwrap_or_else(|(layer, error)| unreachable!("'{layer}' was checked when quantised: {error}"))
     }
 
-    /// Writes `DIR/<name>.rs` and `DIR/<name>.bin`; both or neither.
+    /// Writes `DIR/<name>.rs` and `DIR/<name>.bin`, each whole: both are written beside their place before either is
+    /// moved to it.
     ///
     /// # Errors
     ///
@@ -255,11 +263,11 @@ impl Model {
 ///
 /// If `output` is one of `inputs`, under whatever name.
 pub fn keep_inputs(output: &Path, inputs: &[&Path]) -> Result<(), Error> {
-    let same = |input: &&&Path| matches!((fs::canonicalize(input), fs::canonicalize(output)), (Ok(input), Ok(output)) if input == output);
-    match inputs.iter().find(same) {
-        Some(_) => Err(Error::Overwrites { path: output.into() }),
-        None => Ok(()),
+    let Ok(existing) = fs::canonicalize(output) else { return Ok(()) };
+    if inputs.iter().filter_map(|input| fs::canonicalize(input).ok()).any(|input| input == existing) {
+        return Err(Error::Overwrites { path: output.into() });
     }
+    Ok(())
 }
 
 /// Reads samples of a model's input, at least one.

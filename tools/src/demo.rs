@@ -7,7 +7,6 @@ use condconv::RoutingWeight;
 
 use crate::convert::{Error, Model, read_class_names, read_labels, read_samples};
 use crate::emulate::{self, Core, Sample};
-use crate::reference::nhwc_from_nchw;
 use crate::{report, verify};
 
 /// The shipped models.
@@ -19,8 +18,8 @@ const EMULATED: usize = 500;
 /// Digits that are shown.
 const SHOWN: usize = 5;
 
-/// Tells through `say` how it goes: converts the digit network, verifies it, runs it on an emulated Cortex-M4, compares the bits with the host's
-/// and shows some digits.
+/// Converts the digit network, verifies it, runs it on an emulated Cortex-M4, compares the bits with the host's and shows
+/// some digits; tells through `say` how it goes.
 ///
 /// # Errors
 ///
@@ -75,9 +74,7 @@ fn run_on_device(
     let core = Core::CortexM4;
     let image = emulate::build(core, module)?;
     let sections = image.sections()?;
-    let network = &model.plan.network;
-    let shape = network.tensors[network.input].shape;
-    let reals: Vec<f32> = samples.iter().flat_map(|sample| nhwc_from_nchw(sample, shape)).collect();
+    let reals: Vec<f32> = samples.iter().flat_map(|sample| model.nhwc(sample)).collect();
     let classes: Vec<u8> = labels.iter().map(|&label| label as u8).collect();
     let run = emulate::run(&image, &reals, Some(&classes), true)?;
     let host = model.scores(samples);

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::convert::Model;
+use crate::plan::Sizes;
 
 /// What `condconv inspect` found.
 #[derive(Debug, Clone, Serialize)]
@@ -13,14 +14,9 @@ pub struct Inspection {
     pub layers: Vec<LayerSize>,
     /// The routing functions.
     pub routings: Vec<RoutingSize>,
-    /// Multiply-accumulates, mixing and routing apart.
-    pub macs: usize,
-    /// Multiply-accumulates of mixing and routing.
-    pub mixing_macs: usize,
-    /// All constants.
-    pub flash_bytes: usize,
-    /// `size_of::<Network>()`.
-    pub ram_bytes: usize,
+    /// What it needs.
+    #[serde(flatten)]
+    pub sizes: Sizes,
 }
 
 /// One layer.
@@ -82,9 +78,6 @@ pub fn inspect(model: &Model, calibrated: bool) -> Inspection {
         plan_id: calibrated.then(|| plan.id()),
         layers: layers.collect(),
         routings: routings.collect(),
-        macs: plan.macs(),
-        mixing_macs: plan.mixing_macs(),
-        flash_bytes: plan.flash_bytes(),
-        ram_bytes: plan.ram_bytes(),
+        sizes: plan.sizes(),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::graph::ValueId;
@@ -9,6 +10,19 @@ use crate::quantized::{ElementType, Kernels, Op, QuantizedNetwork};
 
 /// Output channels that a conditional convolution mixes at a time, unless it has fewer.
 const BLOCK_CHANNELS: usize = 8;
+
+/// What a network needs; part of every report.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Sizes {
+    /// Multiply-accumulates, mixing and routing apart.
+    pub macs: usize,
+    /// Multiply-accumulates of mixing and routing.
+    pub mixing_macs: usize,
+    /// All constants.
+    pub flash_bytes: usize,
+    /// `size_of::<Network>()`.
+    pub ram_bytes: usize,
+}
 
 /// A quantised network and its layout.
 #[derive(Debug, Clone)]
@@ -109,6 +123,17 @@ impl Plan {
     pub fn mixing_macs(&self) -> usize {
         let mixing: usize = self.network.layers.iter().map(|layer| layer.op.mixing_macs()).sum();
         mixing + self.network.routings.iter().map(|routing| routing.matrix.len()).sum::<usize>()
+    }
+
+    /// All four figures.
+    #[must_use]
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            macs: self.macs(),
+            mixing_macs: self.mixing_macs(),
+            flash_bytes: self.flash_bytes(),
+            ram_bytes: self.ram_bytes(),
+        }
     }
 
     /// Identifies everything that decides the network's results and memory: a hash in hexadecimal.

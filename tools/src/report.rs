@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use crate::inspect::Inspection;
+use crate::plan::Sizes;
 use crate::verify::Verification;
 
 /// `condconv verify`'s report.
@@ -48,11 +49,7 @@ pub fn verification(result: &Verification) -> String {
             line(name, format!("{percent} of {} inputs", result.samples));
         }
     }
-    line("MACs, mixing and routing", format!("{} + {}", result.macs, result.mixing_macs));
-    line("flash (constants)", format!("{} bytes", result.flash_bytes));
-    line("RAM (size_of::<Network>())", format!("{} bytes", result.ram_bytes));
-    line("plan", result.plan_id.clone());
-    text
+    text + &sizes(&result.sizes, &result.plan_id)
 }
 
 /// `condconv inspect`'s report.
@@ -72,15 +69,21 @@ pub fn inspection(result: &Inspection) -> String {
             layer.flash_bytes.to_string(),
         ]);
     }
-    let mut text = format!("{table}\n\n");
-    let mut line = |name: &str, value: String| {
-        let _ = writeln!(text, "{name:<28}{value}");
-    };
-    line("MACs, mixing and routing", format!("{} + {}", result.macs, result.mixing_macs));
-    line("flash (constants)", format!("{} bytes", result.flash_bytes));
-    line("RAM (size_of::<Network>())", format!("{} bytes", result.ram_bytes));
-    line("plan", result.plan_id.clone().unwrap_or_else(|| "none without --calibrate".into()));
-    text
+    let plan = result.plan_id.as_deref().unwrap_or("none without --calibrate");
+    format!("{table}\n\n{}", sizes(&result.sizes, plan))
+}
+
+/// The lines that end both reports.
+fn sizes(sizes: &Sizes, plan: &str) -> String {
+    let Sizes { macs, mixing_macs, flash_bytes, ram_bytes } = sizes;
+    [
+        ("MACs, mixing and routing", format!("{macs} + {mixing_macs}")),
+        ("flash (constants)", format!("{flash_bytes} bytes")),
+        ("RAM (size_of::<Network>())", format!("{ram_bytes} bytes")),
+        ("plan", plan.into()),
+    ]
+    .map(|(name, value)| format!("{name:<28}{value}\n"))
+    .concat()
 }
 
 /// A table without lines, its columns from `first_number` on aligned to the right.

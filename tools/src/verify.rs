@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::convert::{Error, Model};
 use crate::parallel;
+use crate::plan::Sizes;
 use crate::quantized::Tensor;
 use crate::reference::{ReferenceError, nhwc_from_nchw};
 use crate::run::{Data, Runner};
@@ -24,14 +25,9 @@ pub struct Verification {
     pub routings: Vec<RoutingResult>,
     /// The network's output.
     pub output: OutputResult,
-    /// Multiply-accumulates, mixing and routing apart.
-    pub macs: usize,
-    /// Multiply-accumulates of mixing and routing.
-    pub mixing_macs: usize,
-    /// All constants.
-    pub flash_bytes: usize,
-    /// `size_of::<Network>()`.
-    pub ram_bytes: usize,
+    /// What it needs.
+    #[serde(flatten)]
+    pub sizes: Sizes,
 }
 
 /// One layer's output beside the float reference.
@@ -206,10 +202,7 @@ pub fn verify(model: &Model, inputs: &[&[f32]], labels: Option<&[usize]>) -> Res
             accuracy_float: accuracy(|result| result.top_float),
             accuracy_int8: accuracy(|result| result.top_integer),
         },
-        macs: plan.macs(),
-        mixing_macs: plan.mixing_macs(),
-        flash_bytes: plan.flash_bytes(),
-        ram_bytes: plan.ram_bytes(),
+        sizes: plan.sizes(),
     })
 }
 
@@ -218,9 +211,7 @@ fn compare(model: &Model, runner: &Runner<'_>, input: &[f32]) -> Result<SampleRe
     let mut names: Vec<&str> =
         network.layers.iter().map(|layer| network.tensors[layer.output].onnx_name.as_str()).collect();
     names.extend(network.routings.iter().map(|routing| routing.onnx_name.as_str()));
-    names.push(&network.tensors[network.output].onnx_name);
     let mut floats = model.reference.run(input, &names)?;
-    let scores = floats.pop().unwrap_or_default();
     let routing_floats = floats.split_off(network.layers.len());
 
     let trace = runner.run(model.input(input));
@@ -246,8 +237,14 @@ fn compare(model: &Model, runner: &Runner<'_>, input: &[f32]) -> Result<SampleRe
             errors.fold(0.0, f64::max)
         })
         .collect();
+    let scores = network.layers.iter().zip(&floats).find(|(layer, _)| layer.output == network.output);
     let output: Vec<i32> = trace.values[network.output].iter().flat_map(Data::iter).collect();
-    Ok(SampleResult { layers, routings, top_float: largest(&scores), top_integer: largest(&output) })
+    Ok(SampleResult {
+        layers,
+        routings,
+        top_float: scores.map_or(0, |(_, scores)| largest(scores)),
+        top_integer: largest(&output),
+    })
 }
 
 /// The index of the largest; the first of several.

@@ -26,6 +26,12 @@ fn json_of_success(arguments: &[&str]) -> Value {
     serde_json::from_str(&stdout_of_success(arguments)).unwrap()
 }
 
+/// What `verify` finds, with labels.
+fn verified(model: &str, calibrate: &str, test: &str, labels: &str) -> Value {
+    let data = ["--calibrate", calibrate, "--inputs", test, "--labels", labels];
+    json_of_success(&[&["verify", model][..], &data, &["--json", "-"]].concat())
+}
+
 /// Runs a command that must fail, and checks that its message is one line with all of `parts` and that nothing
 /// was written to `folder`.
 fn fails_with(arguments: &[&str], parts: &[&str], folder: &Path) {
@@ -128,18 +134,7 @@ fn convert_verify_and_inspect_agree_on_plan_and_sizes() {
     stdout_of_success(&["convert", &model, "--calibrate", &calibrate, "--out", out]);
     let module = fs::read_to_string(folder.path().join("digits.rs")).unwrap();
 
-    let verified = json_of_success(&[
-        "verify",
-        &model,
-        "--calibrate",
-        &calibrate,
-        "--inputs",
-        &test,
-        "--labels",
-        &labels,
-        "--json",
-        "-",
-    ]);
+    let verified = verified(&model, &calibrate, &test, &labels);
     let inspected = json_of_success(&["inspect", &model, "--calibrate", &calibrate, "--json", "-"]);
     let plan = verified["plan_id"].as_str().unwrap();
     assert!(module.contains(&format!("PLAN_ID: &str = \"{plan}\"")));
@@ -179,18 +174,7 @@ fn shipped_networks_keep_what_the_float_networks_know() {
         let model = shared(&format!("models/{name}.onnx"));
         let [calibrate, test, labels] =
             ["calibrate", "test", "labels"].map(|part| shared(&format!("models/{data}.{part}.npy")));
-        let verified = json_of_success(&[
-            "verify",
-            &model,
-            "--calibrate",
-            &calibrate,
-            "--inputs",
-            &test,
-            "--labels",
-            &labels,
-            "--json",
-            "-",
-        ]);
+        let verified = verified(&model, &calibrate, &test, &labels);
         let number = |key: &str| verified["output"][key].as_f64().unwrap();
         if kind.is_empty() {
             assert!(number("accuracy_float") >= floor, "{name}: {}", number("accuracy_float"));

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use condconv_tools::convert::{Model, read_samples};
-use condconv_tools::reference::nhwc_from_nchw;
 use tempfile::TempDir;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -61,10 +60,8 @@ fn project(package: &str, model: &Model, samples: &[&[f32]], classes: &[String])
     );
     fs::write(project.path().join("Cargo.toml"), manifest).unwrap();
     fs::copy(Path::new(ROOT).join("Cargo.lock"), project.path().join("Cargo.lock")).unwrap();
-    let network = &model.plan.network;
-    let shape = network.tensors[network.input].shape;
     let bytes: Vec<u8> =
-        samples.iter().flat_map(|sample| nhwc_from_nchw(sample, shape)).flat_map(f32::to_le_bytes).collect();
+        samples.iter().flat_map(|sample| model.nhwc(sample)).flat_map(f32::to_le_bytes).collect();
     fs::write(project.path().join("samples.f32"), bytes).unwrap();
     project
 }

@@ -56,7 +56,7 @@ fn quality(onnx: &Path) -> Quality {
     let output = &network.tensors[network.output];
     let (mut signal, mut integer, mut fake, mut difference, mut largest) = (0.0, 0.0, 0.0, 0.0f64, 0.0f64);
     for sample in samples.iter() {
-        let nhwc = nhwc_from_nchw(sample, network.tensors[network.input].shape);
+        let nhwc = model.nhwc(sample);
         let exact = float::run(&model.import.network, &nhwc, &Exact).values.swap_remove(network.output);
         let rounded = float::run(&model.import.network, &nhwc, &Fake(&network.tensors));
         let trace = runner.run(model.input(sample));

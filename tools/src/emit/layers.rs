@@ -75,14 +75,11 @@ impl Writer<'_> {
             }
         }
         let arena = self.arena(layer.output);
-        let mut apart = Vec::new();
-        for &input in layer.inputs.iter().filter(|&&input| self.arena(input) == arena) {
-            if !apart.contains(&input) {
-                self.range_check(out, &[input, layer.output])?;
-                apart.push(input);
-            }
+        let beside = self.beside_output(layer);
+        for &input in &beside {
+            self.range_check(out, &[input, layer.output])?;
         }
-        if apart.is_empty() {
+        if beside.is_empty() {
             self.range_check(out, &[layer.output])?;
         }
         for &input in layer.inputs.iter().filter(|&&input| self.arena(input) != arena) {

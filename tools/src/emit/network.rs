@@ -84,23 +84,17 @@ impl Writer<'_> {
             }
         }
         observe(out, "begin", &layer.name, &[])?;
-        // Tensors in the arena that the layer writes to are parted from its output, each once.
-        let arena = self.arena(layer.output);
-        let mut parted: Vec<ValueId> = Vec::new();
-        for &input in &layer.inputs {
-            if self.arena(input) == arena && !parted.contains(&input) {
-                parted.push(input);
-            }
+        if let Op::Concat { .. } = &layer.op {
+            return self.concat_step(out, layer, name);
         }
+        let arena = self.arena(layer.output);
+        let parted = self.beside_output(layer);
         let input = |id: ValueId| match parted.iter().position(|&other| other == id) {
             Some(0) if parted.len() == 1 => "input".to_string(),
             Some(position) => format!("input_{position}"),
             None => format!("&{}", self.place(id)),
         };
         let mut output = format!("&mut {}", self.place(layer.output));
-        if let Op::Concat { .. } = &layer.op {
-            return self.concat_step(out, layer, name);
-        }
         if !parted.is_empty() {
             let names: Vec<String> = parted.iter().map(|&id| input(id)).collect();
             let ranges: Vec<String> =
@@ -133,6 +127,17 @@ impl Writer<'_> {
         }
         observe(out, "end", &layer.name, &[])?;
         writeln!(out)
+    }
+
+    /// Inputs in the arena that the layer writes to, each once: they are parted from its output.
+    pub(super) fn beside_output(&self, layer: &Layer) -> Vec<ValueId> {
+        let mut inputs: Vec<ValueId> = Vec::new();
+        for &input in &layer.inputs {
+            if self.arena(input) == self.arena(layer.output) && !inputs.contains(&input) {
+                inputs.push(input);
+            }
+        }
+        inputs
     }
 
     pub(super) fn arena(&self, id: usize) -> &'static str {

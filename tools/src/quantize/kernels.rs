@@ -87,9 +87,11 @@ pub(super) fn experts(
     scales: Scales,
     check: impl Fn(&ExpertKernels) -> Result<(), LayerError>,
 ) -> Result<Quantized<ExpertKernels>, QuantizeError> {
+    let own = own_scales(float);
+    let mut quantized = expert_weights(float, routing, &own);
     let mut last = LayerError::MixOverflow;
     for shift in 1..=30 {
-        let quantized = experts_at(float, routing, scales, shift);
+        set_shift(&mut quantized, float, &own, scales, shift);
         match check(&quantized.kernels) {
             Ok(()) => return Ok(quantized),
             Err(error @ (LayerError::MixOverflow | LayerError::AccumulatorOverflow)) => last = error,
@@ -99,55 +101,77 @@ pub(super) fn experts(
     Err(last.into())
 }
 
-fn experts_at(
+/// One channel's part of an expert.
+fn kernel_of(expert: &[f32], channel: usize, channels: usize) -> &[f32] {
+    let len = expert.len() / channels;
+    &expert[channel * len..(channel + 1) * len]
+}
+
+/// The scale of each expert's kernel, `[channel][expert]`; zero where it has no weight.
+fn own_scales(float: &graph::Kernels) -> Vec<Vec<f64>> {
+    let scale =
+        |expert: &Vec<f32>, channel| largest(kernel_of(expert, channel, float.channels)) / LARGEST_WEIGHT;
+    let of_channel = |channel| float.experts.iter().map(|expert| scale(expert, channel)).collect();
+    (0..float.channels).map(of_channel).collect()
+}
+
+/// What does not depend on the mixing shift: the weights and their sums.
+fn expert_weights(
     float: &graph::Kernels,
     routing: graph::RoutingId,
-    scales: Scales,
-    shift: u32,
+    own: &[Vec<f64>],
 ) -> Quantized<ExpertKernels> {
-    let count = float.experts.len();
-    let channels = float.channels;
-    let kernel_len = float.experts[0].len() / channels;
-    let shift_factor = f64::from(shift as i32 - 14).exp2();
-    let mut planes = vec![Vec::with_capacity(channels * kernel_len); count];
-    let mut kernels = ExpertKernels {
+    let mut planes = vec![Vec::new(); float.experts.len()];
+    let mut sums = Vec::new();
+    for (channel, scales) in own.iter().enumerate() {
+        for ((expert, &scale), plane) in float.experts.iter().zip(scales).zip(&mut planes) {
+            let quantize = |&w: &f32| if scale > 0.0 { (f64::from(w) / scale).round() as i8 } else { 0 };
+            let quantized: Vec<i8> =
+                kernel_of(expert, channel, float.channels).iter().map(quantize).collect();
+            sums.push(WeightSums::of(&quantized));
+            plane.extend(quantized);
+        }
+    }
+    let kernels = ExpertKernels {
         routing,
-        count,
-        weights: Vec::new(),
+        count: planes.len(),
+        weights: interleave(&planes, float.channels, float.experts[0].len() / float.channels),
         ratios: Vec::new(),
-        shift,
+        shift: 0,
         bias: Vec::new(),
         expert_bias: Vec::new(),
-        sums: Vec::new(),
+        sums,
     };
-    let mut units = Vec::new();
-    for channel in 0..channels {
-        let rows: Vec<&[f32]> =
-            float.experts.iter().map(|e| &e[channel * kernel_len..(channel + 1) * kernel_len]).collect();
+    Quantized { kernels, units: Vec::new() }
+}
+
+/// What depends on it: ratios, biases and the units of the accumulators.
+fn set_shift(
+    quantized: &mut Quantized<ExpertKernels>,
+    float: &graph::Kernels,
+    own: &[Vec<f64>],
+    scales: Scales,
+    shift: u32,
+) {
+    let Quantized { kernels, units } = quantized;
+    kernels.shift = shift;
+    kernels.ratios.clear();
+    kernels.bias.clear();
+    kernels.expert_bias.clear();
+    units.clear();
+    let shift_factor = f64::from(shift as i32 - 14).exp2();
+    for (channel, own) in own.iter().enumerate() {
         let expert_biases: Vec<f64> = float.expert_biases.iter().map(|b| f64::from(b[channel])).collect();
         let static_bias = f64::from(float.bias[channel]);
         let bias_bound = static_bias.abs() + expert_biases.iter().map(|b| b.abs()).sum::<f64>();
-        let own: Vec<f64> = rows.iter().map(|row| largest(row) / LARGEST_WEIGHT).collect();
-        let scale = own
-            .iter()
-            .fold(smallest_scale(bias_bound, scales) / shift_factor, |largest: f64, &s| largest.max(s));
+        let smallest = smallest_scale(bias_bound, scales) / shift_factor;
+        let scale = own.iter().fold(smallest, |largest: f64, &s| largest.max(s));
         let unit = scales.input * scale * shift_factor;
-        for ((row, &own_scale), plane) in rows.iter().zip(&own).zip(&mut planes) {
-            let quantized: Vec<i8> = if own_scale > 0.0 {
-                row.iter().map(|&w| (f64::from(w) / own_scale).round() as i8).collect()
-            } else {
-                vec![0; kernel_len]
-            };
-            kernels.sums.push(WeightSums::of(&quantized));
-            kernels.ratios.push((32768.0 * own_scale / scale).round().min(32767.0) as i16);
-            plane.extend(quantized);
-        }
+        kernels.ratios.extend(own.iter().map(|own| (32768.0 * own / scale).round().min(32767.0) as i16));
         kernels.bias.push((static_bias / unit).round() as i32);
         kernels.expert_bias.extend(expert_biases.iter().map(|b| (b / unit).round() as i32));
         units.push(unit);
     }
-    kernels.weights = interleave(&planes, channels, kernel_len);
-    Quantized { kernels, units }
 }
 
 /// The library's layout: all whole fours of experts interleaved weight by weight, then the rest as planes.
