@@ -31,6 +31,20 @@ impl Quantization {
     /// ```
     #[must_use]
     pub const fn quantize(&self, real: f32) -> i8 {
+        self.nearest(real, <i8 as Element>::MIN, <i8 as Element>::MAX) as i8
+    }
+
+    /// The int16 value nearest to `real`, for networks whose input is int16.
+    ///
+    /// ```
+    /// assert_eq!(condconv::Quantization::new(0.01, 0).quantize_wide(-3.0), -300);
+    /// ```
+    #[must_use]
+    pub const fn quantize_wide(&self, real: f32) -> i16 {
+        self.nearest(real, <i16 as Element>::MIN, <i16 as Element>::MAX) as i16
+    }
+
+    const fn nearest(&self, real: f32, min: i32, max: i32) -> i32 {
         let steps = real / self.scale;
         let truncated = steps as i32;
         let rest = steps - truncated as f32;
@@ -42,16 +56,16 @@ impl Quantization {
             truncated
         };
         let value = rounded.saturating_add(self.zero_point);
-        if value < -128 {
-            -128
-        } else if value > 127 {
-            127
+        if value < min {
+            min
+        } else if value > max {
+            max
         } else {
-            value as i8
+            value
         }
     }
 
-    /// The int8 values of all bytes 0..=255 taken as real numbers, for inputs that come as bytes.
+    /// The int8 values of all bytes 0..=255 taken as real numbers, for int8 inputs that come as bytes.
     ///
     /// ```
     /// use condconv::Quantization;

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use condconv_tools::convert::{Model, read_labels, read_samples};
 use condconv_tools::emulate::{self, Core};
+use condconv_tools::quantize::{Int16, Options};
 
 static DIGITS: LazyLock<Network> = LazyLock::new(|| Network::load("digits", "digits"));
 static WATCH: LazyLock<Network> = LazyLock::new(|| Network::load("watch", "watch"));
@@ -21,27 +22,35 @@ struct Network {
 
 impl Network {
     fn load(name: &str, data: &str) -> Self {
-        Self::from("models", name, data, |model, file, count| read_labels(file, count, model).unwrap())
+        Self::with(name, data, name, &Options::default())
+    }
+
+    fn with(name: &str, data: &str, module: &str, options: &Options) -> Self {
+        let labels = |model: &Model, file: &Path, count| read_labels(file, count, model).unwrap();
+        Self::from("models", name, data, (module, options), labels)
     }
 
     /// A network with random weights, so that any label will do.
     fn fixture(name: &str, data: &str) -> Self {
-        Self::from("tests/fixtures/networks", name, data, |_, _, count| vec![0; count])
+        let options = (name, &Options::default());
+        Self::from("tests/fixtures/networks", name, data, options, |_, _, count| vec![0; count])
     }
 
     fn from(
         folder: &str,
         name: &str,
         data: &str,
+        (module, options): (&str, &Options),
         labels: impl Fn(&Model, &Path, usize) -> Vec<usize>,
     ) -> Self {
         let models = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
         let file = |suffix: &str| models.join(format!("{data}.{suffix}.npy"));
-        let model = Model::load(&models.join(name).with_extension("onnx"), &file("calibrate")).unwrap();
+        let model =
+            Model::load(&models.join(name).with_extension("onnx"), &file("calibrate"), options).unwrap();
         let samples = read_samples(&file("test"), &model.import).unwrap();
         let labels = labels(&model, &file("labels"), samples.len());
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("device");
-        let (module, _) = model.write(&folder, name, &[]).unwrap();
+        let (module, _) = model.write(&folder, module, &[]).unwrap();
         Self { module, samples: samples.iter().map(<[f32]>::to_vec).collect(), labels, model }
     }
 
@@ -81,9 +90,7 @@ fn every_operator() {
         [("branches_dynamo", "branches"), ("dynamic_legacy", "dynamic"), ("blocks_dynamo", "blocks")]
     {
         let network = Network::fixture(name, data);
-        for core in
-            [Core::CortexM0, Core::CortexM3, Core::CortexM4, Core::CortexM7, Core::CortexM33, Core::CortexM55]
-        {
+        for core in Core::ALL {
             network.check(core, 4);
         }
     }
@@ -123,6 +130,16 @@ fn cortex_m33() {
 fn cortex_m55() {
     DIGITS.check(Core::CortexM55, 50);
     WATCH.check(Core::CortexM55, 50);
+}
+
+#[test]
+fn int16_tensors() {
+    let names = ["input", "/stem/conv/Conv", "/pointwise1/conv/Conv", "/depthwise3/conv/Conv"];
+    let int16 = Int16::Named(names.map(String::from).to_vec());
+    let network = Network::with("watch", "watch", "watch_int16", &Options { int16, ..Options::default() });
+    for core in [Core::CortexM0, Core::CortexM4] {
+        network.check(core, 4);
+    }
 }
 
 #[test]

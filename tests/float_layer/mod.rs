@@ -10,7 +10,7 @@
 
 use condconv::{Shape, Window};
 use condconv_tools::graph::{Clamp, Gate, Kernels, Layer, Network, Op, Routing, Value};
-use condconv_tools::quantize::{Calibration, Preactivation, QuantizeError, Range, quantize};
+use condconv_tools::quantize::{Calibration, Int16, Preactivation, QuantizeError, Range, quantize};
 use condconv_tools::run::{Data, Runner};
 
 use crate::reference;
@@ -128,7 +128,7 @@ impl FloatLayer {
         calibration: &Calibration,
         inputs: &[Vec<f32>],
     ) -> Result<Errors, QuantizeError> {
-        let network = quantize(&self.network, calibration)?;
+        let network = quantize(&self.network, calibration, &Int16::None)?.network;
         let runner = Runner::new(&network).expect("a quantised network can be built");
         let [read, written] = [self.index, self.index + 1].map(|id| &network.tensors[id]);
         let bounds = network.layers[self.index].op.requantize().expect("the layer has kernels");
@@ -164,7 +164,7 @@ impl FloatLayer {
         calibration: &Calibration,
         input: &[f32],
     ) -> Result<(Vec<f64>, f64), QuantizeError> {
-        let network = quantize(&self.network, calibration)?;
+        let network = quantize(&self.network, calibration, &Int16::None)?.network;
         let runner = Runner::new(&network).expect("a quantised network can be built");
         let written = &network.tensors[self.index + 1];
         let trace = runner.run(Data::input(&network.tensors[0], input));
@@ -178,11 +178,9 @@ impl FloatLayer {
         let mut ranges = vec![Range { min: 0.0, max: 0.0 }; self.network.values.len()];
         let mut preactivations: Vec<Preactivation> = layers
             .iter()
-            .map(|layer| Preactivation {
-                range: Range { min: 0.0, max: 0.0 },
-                means: vec![0.0; self.network.values[layer.output].shape.channels],
-            })
+            .map(|_| Preactivation { range: Range { min: 0.0, max: 0.0 }, means: Vec::new() })
             .collect();
+        let mut outputs = Vec::new();
         for input in inputs {
             let mut value: Vec<f64> = input.iter().map(|&x| f64::from(x)).collect();
             widen(&mut ranges[0], &value);
@@ -190,16 +188,21 @@ impl FloatLayer {
                 let run = self.run(id, &value);
                 let shape = self.network.values[layer.output].shape;
                 widen(&mut preactivation.range, &run.preactivation);
-                for (mean, seen) in
-                    preactivation.means.iter_mut().zip(reference::pool(&run.preactivation, shape))
-                {
-                    *mean += seen / inputs.len() as f64;
-                }
+                preactivation.means.push(reference::pool(&run.preactivation, shape));
                 widen(&mut ranges[layer.output], &run.output);
                 value = run.output;
             }
+            outputs.push(value.into_iter().map(|y| y as f32).collect());
         }
-        Calibration { ranges, preactivations, inputs: inputs.to_vec() }
+        let ones = |value: &Value| vec![1.0; value.shape.channels];
+        Calibration {
+            gains: self.network.values.iter().map(ones).collect(),
+            extents: ranges.clone(),
+            ranges,
+            preactivations,
+            inputs: inputs.to_vec(),
+            outputs,
+        }
     }
 
     /// What one of the network's layers yields.

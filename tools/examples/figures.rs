@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use condconv_tools::convert::{Model, read_labels, read_samples};
 use condconv_tools::emulate::{self, Core};
+use condconv_tools::quantize::Options;
 use condconv_tools::verify::verify;
 
 /// Networks and the data that they are for.
@@ -33,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("|---|---|---|---|---|---|---|---|---|");
     let (mut loss, mut agreement) = (0.0, 0.0);
     for (name, data) in NETWORKS {
-        let model = Model::load(&file(name, "onnx"), &file(data, "calibrate.npy"))?;
+        let model = Model::load(&file(name, "onnx"), &file(data, "calibrate.npy"), &Options::default())?;
         let samples = read_samples(&file(data, "test.npy"), &model.import)?;
         let labels = read_labels(&file(data, "labels.npy"), samples.len(), &model)?;
         let samples: Vec<&[f32]> = samples.iter().collect();

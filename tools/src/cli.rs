@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::convert::{
     Error, Model, keep_inputs, module_name, read_class_names, read_labels, read_samples, write_file,
 };
+use crate::quantize::Options;
 use crate::{demo, inspect, report, verify};
 
 /// Converts float CondConv networks (ONNX) into int8 Rust modules for microcontrollers, and verifies them.
@@ -57,6 +58,8 @@ enum Command {
         /// Calibration inputs; without them sizes are shown, but no plan id
         #[arg(long, value_name = "X.npy")]
         calibrate: Option<PathBuf>,
+        #[command(flatten)]
+        options: Options,
         /// Write the results as JSON; - is standard output
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
@@ -74,11 +77,13 @@ struct ModelArgs {
     /// the model's input (NCHW)
     #[arg(long, value_name = "X.npy")]
     calibrate: PathBuf,
+    #[command(flatten)]
+    options: Options,
 }
 
 impl ModelArgs {
     fn load(&self) -> Result<Model, Error> {
-        Model::load(&self.model, &self.calibrate)
+        Model::load(&self.model, &self.calibrate, &self.options)
     }
 }
 
@@ -100,9 +105,10 @@ impl Cli {
                 let (module, weights) = model.write(&out, &name, &classes)?;
                 let plan = &model.plan;
                 say(&format!(
-                    "{}\n{}\nflash {} bytes, RAM {} bytes, plan {}\n",
+                    "{}\n{}\n{}flash {} bytes, RAM {} bytes, plan {}\n",
                     module.display(),
                     weights.display(),
+                    report::int16(model.int16.as_ref()),
                     plan.flash_bytes(),
                     plan.ram_bytes(),
                     plan.id()
@@ -120,13 +126,13 @@ impl Cli {
                 let result = verify::verify(&model, &samples, labels.as_deref())?;
                 output(&result, json.as_deref(), || report::verification(&result))
             }
-            Command::Inspect { model, calibrate, json } => {
+            Command::Inspect { model, calibrate, options, json } => {
                 let mut read: Vec<&Path> = vec![&model];
                 read.extend(calibrate.as_deref());
                 keep(json.as_deref(), &read)?;
                 let loaded = match &calibrate {
-                    Some(samples) => Model::load(&model, samples)?,
-                    None => Model::load_uncalibrated(&model)?,
+                    Some(samples) => Model::load(&model, samples, &options)?,
+                    None => Model::load_uncalibrated(&model, &options)?,
                 };
                 let result = inspect::inspect(&loaded, calibrate.is_some());
                 output(&result, json.as_deref(), || report::inspection(&result))

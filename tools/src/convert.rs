@@ -8,11 +8,12 @@ use tempfile::NamedTempFile;
 use thiserror::Error;
 
 use crate::emit::{self, Naming};
+use crate::graph::Network;
 use crate::npy::{self, NpyError, Samples};
 use crate::onnx::{self, Import, ImportError};
 use crate::parallel;
 use crate::plan::Plan;
-use crate::quantize::{Calibration, QuantizeError, quantize, reuse_pools};
+use crate::quantize::{Calibration, Int16, Options, QuantizeError, Quantized, Trade, quantize, reuse_pools};
 use crate::reference::{Reference, ReferenceError, nhwc_from_nchw};
 use crate::run::{Data, Runner};
 
@@ -42,6 +43,9 @@ pub enum Error {
         /// The layer and the reason.
         source: QuantizeError,
     },
+    /// There is nothing to measure on.
+    #[error("--int16 auto measures on calibration inputs; give them with --calibrate")]
+    Uncalibrated,
     /// There are no samples.
     #[error("{path}: no samples; give at least one, better 64 to 256")]
     NoSamples {
@@ -141,8 +145,12 @@ pub struct Model {
     pub import: Import,
     /// Runs the float network.
     pub reference: Reference,
+    /// The float network that was quantised: the imported one with equalised channels.
+    pub equalized: Network,
     /// The integer network.
     pub plan: Plan,
+    /// What int16 tensors cost and bring, where some were chosen.
+    pub int16: Option<Trade>,
 }
 
 impl Model {
@@ -151,10 +159,10 @@ impl Model {
     /// # Errors
     ///
     /// If a file cannot be read or does not fit, or the network cannot be quantised.
-    pub fn load(path: &Path, calibrate: &Path) -> Result<Self, Error> {
+    pub fn load(path: &Path, calibrate: &Path, options: &Options) -> Result<Self, Error> {
         let import = onnx::load(path)?;
         let samples = read_samples(calibrate, &import)?;
-        Self::new(path, calibrate, import, &samples.iter().collect::<Vec<_>>())
+        Self::new(path, calibrate, import, &samples.iter().collect::<Vec<_>>(), options)
     }
 
     /// Reads a model and lays it out without calibration: sizes are right, numbers are not.
@@ -162,27 +170,40 @@ impl Model {
     /// # Errors
     ///
     /// As [`load`](Self::load).
-    pub fn load_uncalibrated(path: &Path) -> Result<Self, Error> {
+    pub fn load_uncalibrated(path: &Path, options: &Options) -> Result<Self, Error> {
+        if options.int16 == Int16::Auto {
+            return Err(Error::Uncalibrated);
+        }
         let import = onnx::load(path)?;
         let ramp: Vec<f32> = (0..import.network.values[import.network.input].shape.len())
             .map(|i| (i % 17) as f32 / 8.0 - 1.0)
             .collect();
-        Self::new(path, Path::new(""), import, &[&ramp])
+        Self::new(path, Path::new(""), import, &[&ramp], options)
     }
 
-    fn new(path: &Path, calibrate: &Path, mut import: Import, inputs: &[&[f32]]) -> Result<Self, Error> {
+    fn new(
+        path: &Path,
+        calibrate: &Path,
+        mut import: Import,
+        inputs: &[&[f32]],
+        options: &Options,
+    ) -> Result<Self, Error> {
         reuse_pools(&mut import.network);
         let in_reference = |source| Error::Reference { model: path.into(), source };
         let reference = Reference::new(&import);
-        let calibration = Calibration::new(&import.network, &reference, inputs).map_err(in_reference)?;
-        let quantized = quantize(&import.network, &calibration)
+        let mut float = import.network.clone();
+        let calibration =
+            Calibration::new(&mut float, &reference, inputs, options.ranges).map_err(in_reference)?;
+        let Quantized { network, trade } = quantize(&float, &calibration, &options.int16)
             .map_err(|source| Error::Quantize { model: path.into(), source })?;
         Ok(Self {
             path: path.into(),
             calibrate: calibrate.into(),
             import,
             reference,
-            plan: Plan::new(quantized),
+            equalized: float,
+            plan: Plan::new(network),
+            int16: trade,
         })
     }
 

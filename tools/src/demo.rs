@@ -7,6 +7,7 @@ use condconv::RoutingWeight;
 
 use crate::convert::{Error, Model, read_class_names, read_labels, read_samples};
 use crate::emulate::{self, Core, Sample};
+use crate::quantize::Options;
 use crate::{report, verify};
 
 /// The shipped models.
@@ -31,7 +32,7 @@ pub fn run(say: fn(&str) -> Result<(), Error>) -> Result<(), Error> {
         return Err(Error::NoModels { path: MODELS.into() });
     }
     say("1. Convert: digits.onnx, float, from PyTorch, becomes a Rust module in int8.\n\n")?;
-    let model = Model::load(&model_path, &file("digits.calibrate.npy"))?;
+    let model = Model::load(&model_path, &file("digits.calibrate.npy"), &Options::default())?;
     let names = read_class_names(&file("digits.classes.txt"), &model)?;
     let folder = tempfile::tempdir().map_err(|source| Error::Io {
         path: "a temporary folder".into(),

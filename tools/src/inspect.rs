@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::convert::Model;
 use crate::plan::Sizes;
+use crate::quantize::Trade;
 
 /// What `condconv inspect` found.
 #[derive(Debug, Clone, Serialize)]
@@ -14,6 +15,8 @@ pub struct Inspection {
     pub layers: Vec<LayerSize>,
     /// The routing functions.
     pub routings: Vec<RoutingSize>,
+    /// What int16 tensors cost and bring, where some were chosen; measured on the calibration inputs.
+    pub int16: Option<Trade>,
     /// What it needs.
     #[serde(flatten)]
     pub sizes: Sizes,
@@ -78,6 +81,7 @@ pub fn inspect(model: &Model, calibrated: bool) -> Inspection {
         plan_id: calibrated.then(|| plan.id()),
         layers: layers.collect(),
         routings: routings.collect(),
+        int16: calibrated.then(|| model.int16.clone()).flatten(),
         sizes: plan.sizes(),
     }
 }

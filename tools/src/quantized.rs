@@ -63,7 +63,7 @@ impl ElementType {
     }
 }
 
-/// A tensor between layers: `real = scale * (q - zero_point)`.
+/// A tensor between layers: `gain * real = scale * (q - zero_point)`.
 #[derive(Debug, Clone)]
 pub struct Tensor {
     /// Name of the ONNX value that holds the float numbers.
@@ -76,6 +76,8 @@ pub struct Tensor {
     pub scale: f64,
     /// The value that stands for zero.
     pub zero_point: i32,
+    /// What each channel is multiplied by, compared with the float numbers.
+    pub gains: Vec<f64>,
 }
 
 impl Tensor {

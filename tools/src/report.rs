@@ -6,20 +6,32 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use crate::inspect::Inspection;
 use crate::plan::Sizes;
+use crate::quantize::{Trade, WideTensor};
 use crate::verify::Verification;
 
 /// `condconv verify`'s report.
 #[must_use]
 pub fn verification(result: &Verification) -> String {
     let mut table = aligned_table(
-        &["layer", "operator", "output", "experts", "MACs", "SQNR dB", "max error LSB", "saturations"],
-        3,
+        &[
+            "layer",
+            "operator",
+            "output",
+            "type",
+            "experts",
+            "MACs",
+            "SQNR dB",
+            "max error LSB",
+            "saturations",
+        ],
+        4,
     );
     for layer in &result.layers {
         table.add_row([
             layer.name.clone(),
             layer.op.into(),
             dimensions(layer.shape),
+            layer.element.into(),
             experts(layer.experts),
             layer.macs.to_string(),
             format!("{:.1}", layer.sqnr_db),
@@ -49,7 +61,7 @@ pub fn verification(result: &Verification) -> String {
             line(name, format!("{percent} of {} inputs", result.samples));
         }
     }
-    text + &sizes(&result.sizes, &result.plan_id)
+    text + &int16(result.int16.as_ref()) + &sizes(&result.sizes, &result.plan_id)
 }
 
 /// `condconv inspect`'s report.
@@ -70,7 +82,23 @@ pub fn inspection(result: &Inspection) -> String {
         ]);
     }
     let plan = result.plan_id.as_deref().unwrap_or("none without --calibrate");
-    format!("{table}\n\n{}", sizes(&result.sizes, plan))
+    format!("{table}\n\n{}{}", int16(result.int16.as_ref()), sizes(&result.sizes, plan))
+}
+
+/// What int16 tensors cost and bring: nothing where none were chosen.
+#[must_use]
+pub fn int16(trade: Option<&Trade>) -> String {
+    let Some(trade) = trade else { return String::new() };
+    let tensor = |tensor: &WideTensor| {
+        let share = tensor.noise_share.map(|share| format!(" ({:.0} % of the noise)", 100.0 * share));
+        tensor.name.clone() + &share.unwrap_or_default()
+    };
+    let tensors: Vec<String> = trade.tensors.iter().map(tensor).collect();
+    let Trade { sqnr_db, sqnr_db_without, ram_bytes, ram_bytes_without, .. } = trade;
+    let effect = format!(
+        "{sqnr_db_without:.1} -> {sqnr_db:.1} dB on calibration inputs, RAM {ram_bytes_without} -> {ram_bytes} bytes"
+    );
+    [("int16", tensors.join(", ")), ("", effect)].map(|(name, value)| format!("{name:<28}{value}\n")).concat()
 }
 
 /// The lines that end both reports.

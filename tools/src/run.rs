@@ -33,7 +33,12 @@ impl Data {
     #[must_use]
     pub fn input(tensor: &Tensor, sample: &[f32]) -> Self {
         let quantization = Quantization::new(tensor.scale as f32, tensor.zero_point);
-        Self::I8(sample.iter().map(|&real| quantization.quantize(real)).collect())
+        match tensor.element {
+            ElementType::I8 => Self::I8(sample.iter().map(|&real| quantization.quantize(real)).collect()),
+            ElementType::I16 => {
+                Self::I16(sample.iter().map(|&real| quantization.quantize_wide(real)).collect())
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::convert::{Error, Model};
 use crate::parallel;
 use crate::plan::Sizes;
+use crate::quantize::Trade;
 use crate::quantized::Tensor;
 use crate::reference::{ReferenceError, nhwc_from_nchw};
 use crate::run::{Data, Runner};
@@ -25,6 +26,8 @@ pub struct Verification {
     pub routings: Vec<RoutingResult>,
     /// The network's output.
     pub output: OutputResult,
+    /// What int16 tensors cost and bring, where some were chosen.
+    pub int16: Option<Trade>,
     /// What it needs.
     #[serde(flatten)]
     pub sizes: Sizes,
@@ -39,6 +42,8 @@ pub struct LayerResult {
     pub op: &'static str,
     /// Output shape: height, width, channels.
     pub shape: [usize; 3],
+    /// Element type of the output.
+    pub element: &'static str,
     /// Number of experts; 0 for static layers.
     pub experts: usize,
     /// Multiply-accumulates.
@@ -83,6 +88,8 @@ struct Deviation {
     signal: f64,
     noise: f64,
     largest: f64,
+    /// In steps of the tensor.
+    largest_steps: f64,
     saturations: u64,
 }
 
@@ -92,13 +99,14 @@ impl Deviation {
         let lowest = tensor.dequantize(low) - tensor.scale / 2.0;
         let highest = tensor.dequantize(high) + tensor.scale / 2.0;
         let mut deviation = Self::default();
-        for (integer, &float) in integers.iter().zip(floats) {
+        for ((integer, &float), gain) in integers.iter().zip(floats).zip(tensor.gains.iter().cycle()) {
             let float = f64::from(float);
-            let error = tensor.dequantize(integer) - float;
+            let error = tensor.dequantize(integer) / gain - float;
             deviation.signal += float * float;
             deviation.noise += error * error;
             deviation.largest = deviation.largest.max(error.abs());
-            deviation.saturations += u64::from(float < lowest || float > highest);
+            deviation.largest_steps = deviation.largest_steps.max(error.abs() * gain / tensor.scale);
+            deviation.saturations += u64::from(float * gain < lowest || float * gain > highest);
         }
         deviation
     }
@@ -107,15 +115,21 @@ impl Deviation {
         self.signal += other.signal;
         self.noise += other.noise;
         self.largest = self.largest.max(other.largest);
+        self.largest_steps = self.largest_steps.max(other.largest_steps);
         self.saturations += other.saturations;
     }
 
     fn sqnr_db(&self) -> f64 {
-        if self.noise == 0.0 {
-            return LARGEST_SQNR;
-        }
-        (10.0 * (self.signal / self.noise).log10()).clamp(-LARGEST_SQNR, LARGEST_SQNR)
+        decibel(self.signal, self.noise)
     }
+}
+
+/// A ratio of sums of squares.
+pub(crate) fn decibel(signal: f64, noise: f64) -> f64 {
+    if noise == 0.0 {
+        return LARGEST_SQNR;
+    }
+    (10.0 * (signal / noise).log10()).clamp(-LARGEST_SQNR, LARGEST_SQNR)
 }
 
 struct SampleResult {
@@ -159,10 +173,11 @@ pub fn verify(model: &Model, inputs: &[&[f32]], labels: Option<&[usize]>) -> Res
                 name: layer.name.clone(),
                 op: layer.op.name(),
                 shape: [tensor.shape.height, tensor.shape.width, tensor.shape.channels],
+                element: tensor.element.rust_name(),
                 experts: layer.op.experts().map_or(0, |experts| experts.count),
                 macs: layer.op.macs(),
                 sqnr_db: deviation.sqnr_db(),
-                max_error_lsb: deviation.largest / tensor.scale,
+                max_error_lsb: deviation.largest_steps,
                 saturations: deviation.saturations,
             }
         })
@@ -202,6 +217,7 @@ pub fn verify(model: &Model, inputs: &[&[f32]], labels: Option<&[usize]>) -> Res
             accuracy_float: accuracy(|result| result.top_float),
             accuracy_int8: accuracy(|result| result.top_integer),
         },
+        int16: model.int16.clone(),
         sizes: plan.sizes(),
     })
 }

@@ -165,6 +165,49 @@ fn convert_verify_and_inspect_agree_on_plan_and_sizes() {
 }
 
 #[test]
+fn options_that_change_the_plan_change_it_alike_for_every_command() {
+    let Digits { model, calibrate, test, .. } = digits();
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    let plan_of = |options: &[&str]| {
+        let base = ["--calibrate", &calibrate];
+        stdout_of_success(&[&["convert", &model, "--out", out][..], &base, options].concat());
+        let module = fs::read_to_string(folder.path().join("digits.rs")).unwrap();
+        let json = ["--json", "-"];
+        let inspected = json_of_success(&[&["inspect", &model][..], &base, options, &json].concat());
+        let inputs = ["--inputs", &test];
+        let verified = json_of_success(&[&["verify", &model][..], &base, &inputs, options, &json].concat());
+        let plan = verified["plan_id"].as_str().unwrap();
+        assert!(module.contains(&format!("PLAN_ID: &str = \"{plan}\"")));
+        assert_eq!(inspected["plan_id"], plan);
+        assert_eq!(inspected["int16"], verified["int16"]);
+        (plan.to_string(), verified)
+    };
+    let (plain, verified) = plan_of(&[]);
+    assert_eq!(verified["int16"], Value::Null);
+    assert_eq!(plan_of(&["--int16", "none", "--ranges", "min-max"]).0, plain);
+    let (auto, verified) = plan_of(&["--int16", "auto", "--ranges", "mse"]);
+    let trade = &verified["int16"];
+    assert!(trade["sqnr_db"].as_f64() > trade["sqnr_db_without"].as_f64());
+    assert_eq!(trade["ram_bytes"], verified["ram_bytes"]);
+    let tensors: Vec<&str> =
+        trade["tensors"].as_array().unwrap().iter().map(|tensor| tensor["name"].as_str().unwrap()).collect();
+    assert!(!tensors.is_empty());
+    let (named, by_name) = plan_of(&["--ranges", "mse", "--int16", &tensors.join(",")]);
+    assert_eq!(named, auto, "the same tensors, chosen by name");
+    assert_eq!(by_name["int16"]["tensors"][0]["noise_share"], Value::Null);
+    let percentile = plan_of(&["--ranges", "percentile"]).0;
+    assert!(plain != auto && auto != percentile && percentile != plain);
+
+    let convert = |options: &[&str], parts: &[&str]| {
+        let arguments = ["convert", &model, "--calibrate", &calibrate, "--out", out];
+        fails_with(&[&arguments[..], options].concat(), parts, folder.path());
+    };
+    convert(&["--int16", "nowhere"], &["digits.onnx", "'nowhere'", "inspect"]);
+    fails_with(&["inspect", &model, "--int16", "auto"], &["--calibrate"], folder.path());
+}
+
+#[test]
 fn shipped_networks_keep_what_the_float_networks_know() {
     let tasks = [("digits", 0.96), ("watch", 0.82), ("watch_acc", 0.82)];
     let (mut lost, mut agreed, mut networks) = (0.0, 0.0, 0.0);

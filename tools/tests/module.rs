@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use condconv_tools::convert::{Model, read_samples};
+use condconv_tools::quantize::{Int16, Options, Ranges};
 use tempfile::TempDir;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -44,7 +45,7 @@ fn main() {
 
 fn model(onnx: &str, calibrate: &str) -> Model {
     let path = |name: &str| Path::new(ROOT).join(name);
-    Model::load(&path(onnx), &path(calibrate)).unwrap()
+    Model::load(&path(onnx), &path(calibrate), &Options::default()).unwrap()
 }
 
 /// A stranger's crate around a model's module, with samples (NCHW) to run it on.
@@ -135,6 +136,26 @@ fn every_operator_gives_the_bits_of_the_host_executor() {
         let samples: Vec<&[f32]> = samples.iter().collect();
         assert_equal(&run_module(name, &model, &samples, &[]), &model.scores(&samples));
     }
+}
+
+/// The input, what lies between layers, and what a skip connection carries.
+#[test]
+fn int16_tensors_give_the_bits_of_the_host_executor() {
+    let names = ["input", "/stem/conv/Conv", "/pointwise1/conv/Conv", "/depthwise3/conv/Conv"];
+    let int16 = Int16::Named(names.map(String::from).to_vec());
+    let options = Options { int16, ranges: Ranges::Mse };
+    let file = |name: &str| Path::new(ROOT).join("models").join(name);
+    let model = Model::load(&file("watch.onnx"), &file("watch.calibrate.npy"), &options).unwrap();
+    let samples = read_samples(&file("watch.test.npy"), &model.import).unwrap();
+    let samples: Vec<&[f32]> = samples.iter().take(100).collect();
+    assert_equal(&run_module("int16", &model, &samples, &[]), &model.scores(&samples));
+
+    // A picture in bytes.
+    let options = Options { int16: Int16::Named(vec!["input".into()]), ..Options::default() };
+    let model = Model::load(&file("digits.onnx"), &file("digits.calibrate.npy"), &options).unwrap();
+    let samples = read_samples(&file("digits.test.npy"), &model.import).unwrap();
+    let samples: Vec<&[f32]> = samples.iter().take(20).collect();
+    assert_equal(&run_module("int16_bytes", &model, &samples, &[]), &model.scores(&samples));
 }
 
 /// Names that are no identifiers, that are taken, and that try to leave their comment; kernels whose mixing buffer has

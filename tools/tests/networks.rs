@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use condconv_tools::convert::{Model, read_samples};
 use condconv_tools::graph::ValueId;
+use condconv_tools::quantize::Options;
 use condconv_tools::quantized::Tensor;
 use condconv_tools::reference::nhwc_from_nchw;
 use condconv_tools::run::Data;
@@ -49,7 +50,8 @@ fn quality(onnx: &Path) -> Quality {
     let name = onnx.file_stem().unwrap().to_str().unwrap();
     let (base, _) = name.rsplit_once('_').unwrap();
     let data = |kind: &str| onnx.with_file_name(format!("{base}.{kind}.npy"));
-    let model = Model::load(onnx, &data("calibrate")).unwrap_or_else(|error| panic!("{error}"));
+    let model =
+        Model::load(onnx, &data("calibrate"), &Options::default()).unwrap_or_else(|error| panic!("{error}"));
     let network = &model.plan.network;
     let samples = read_samples(&data("test"), &model.import).unwrap();
     let runner = model.runner();
@@ -58,7 +60,7 @@ fn quality(onnx: &Path) -> Quality {
     for sample in samples.iter() {
         let nhwc = model.nhwc(sample);
         let exact = float::run(&model.import.network, &nhwc, &Exact).values.swap_remove(network.output);
-        let rounded = float::run(&model.import.network, &nhwc, &Fake(&network.tensors));
+        let rounded = float::run(&model.equalized, &nhwc, &Fake(&network.tensors));
         let trace = runner.run(model.input(sample));
         let integers: Vec<f64> = trace.values[network.output]
             .iter()

@@ -21,7 +21,7 @@ use core::fmt::Display;
 
 use condconv::{Observer, RoutingWeight};
 use cortex_m_rt::entry;
-use network::{INPUT, INPUT_LEN, Network};
+use network::{INPUT_LEN, Network};
 use semihosting::experimental::env;
 use semihosting::fs::File;
 use semihosting::io::{self, Read};
@@ -59,7 +59,7 @@ fn run(network: &mut Network) -> io::Result<()> {
     }
     let mut correct = 0;
     for _ in 0..count {
-        read_sample(&mut samples, network.input_mut())?;
+        read_sample(&mut samples, network::quantize, network.input_mut())?;
         let scores = if traced { network.infer_observed(&mut PrintRouting) } else { network.infer() };
         let prediction = network::argmax(scores);
         print!("sample {prediction} ");
@@ -85,14 +85,18 @@ fn open(name: &'static CStr, len: usize) -> io::Result<(File, u64)> {
     Ok((file, bytes / len))
 }
 
-/// Quantises the next sample.
-fn read_sample(samples: &mut File, input: &mut [i8; INPUT_LEN]) -> io::Result<()> {
+/// Quantises the next sample, to int8 or int16 as the network takes it.
+fn read_sample<T>(
+    samples: &mut File,
+    quantize: fn(f32) -> T,
+    input: &mut [T; INPUT_LEN],
+) -> io::Result<()> {
     let mut buffer = [[0; 4]; 64];
     for piece in input.chunks_mut(buffer.len()) {
         let reals = &mut buffer[..piece.len()];
         samples.read_exact(reals.as_flattened_mut())?;
         for (quantized, real) in piece.iter_mut().zip(reals) {
-            *quantized = INPUT.quantize(f32::from_le_bytes(*real));
+            *quantized = quantize(f32::from_le_bytes(*real));
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ use std::fmt::{self, Write as _};
 use text::{LINE, assignment, shape, table, wrapped};
 
 use crate::plan::Plan;
-use crate::quantized::Op;
+use crate::quantized::{ElementType, Op};
 
 /// What a module may take from the library, in alphabetical order.
 const LIBRARY: &[&str] = &[
@@ -210,19 +210,27 @@ impl Writer<'_> {
     }
 
     fn edges(&self, out: &mut String) -> fmt::Result {
+        let network = &self.plan.network;
+        let element = network.tensors[network.input].element;
+        let input = element.rust_name();
+        let (quantize, byte) = match element {
+            ElementType::I8 => ("quantize", "TABLE[usize::from(*byte)]"),
+            ElementType::I16 => ("quantize_wide", "quantize(f32::from(*byte))"),
+        };
+        writeln!(out, "/// Quantises one number of the input.\n#[must_use]")?;
+        writeln!(out, "pub const fn quantize(real: f32) -> {input} {{\n    INPUT.{quantize}(real)\n}}\n")?;
+        writeln!(out, "/// Quantises an input that comes as bytes, NHWC: byte 200 is the number 200.")?;
+        writeln!(out, "pub fn quantize_u8(bytes: &[u8; INPUT_LEN], input: &mut [{input}; INPUT_LEN]) {{")?;
+        if element == ElementType::I8 {
+            writeln!(out, "    static TABLE: [i8; 256] = INPUT.byte_table();")?;
+        }
+        writeln!(out, "    for (value, byte) in input.iter_mut().zip(bytes) {{")?;
+        writeln!(out, "        *value = {byte};\n    }}\n}}\n")?;
+        writeln!(out, "/// Quantises an input, NHWC.")?;
+        writeln!(out, "pub fn quantize_f32(reals: &[f32; INPUT_LEN], input: &mut [{input}; INPUT_LEN]) {{")?;
         out.write_str(
-            r"/// Quantises an input that comes as bytes, NHWC: byte 200 is the number 200.
-pub fn quantize_u8(bytes: &[u8; INPUT_LEN], input: &mut [i8; INPUT_LEN]) {
-    static TABLE: [i8; 256] = INPUT.byte_table();
-    for (value, byte) in input.iter_mut().zip(bytes) {
-        *value = TABLE[usize::from(*byte)];
-    }
-}
-
-/// Quantises an input, NHWC.
-pub fn quantize_f32(reals: &[f32; INPUT_LEN], input: &mut [i8; INPUT_LEN]) {
-    for (value, real) in input.iter_mut().zip(reals) {
-        *value = INPUT.quantize(*real);
+            r"    for (value, real) in input.iter_mut().zip(reals) {
+        *value = quantize(*real);
     }
 }
 

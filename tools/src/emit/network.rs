@@ -36,13 +36,15 @@ impl Writer<'_> {
             writeln!(out, "            {name}: {value},")?;
         }
         writeln!(out, "        }}\n    }}\n")?;
+        let element = plan.network.tensors[plan.network.input].element.rust_name();
+        let arena = self.arena(plan.network.input);
         out.write_str(
-            r"    /// The input, NHWC, to be written before each inference: layers reuse its memory.
-    pub const fn input_mut(&mut self) -> &mut [i8; INPUT_LEN] {
-        condconv::head(&mut self.arena)
-    }
-
-    /// Runs the network on its input.
+            "    /// The input, NHWC, to be written before each inference: layers reuse its memory.\n",
+        )?;
+        writeln!(out, "    pub const fn input_mut(&mut self) -> &mut [{element}; INPUT_LEN] {{")?;
+        writeln!(out, "        condconv::head(&mut self.{arena})\n    }}\n")?;
+        out.write_str(
+            r"    /// Runs the network on its input.
     pub fn infer(&mut self) -> &[i16; OUTPUT_LEN] {
         self.infer_observed(&mut ())
     }

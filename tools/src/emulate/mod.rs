@@ -41,6 +41,10 @@ struct Platform {
 }
 
 impl Core {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::CortexM0, Self::CortexM3, Self::CortexM4, Self::CortexM7, Self::CortexM33, Self::CortexM55];
+
     const fn platform(self) -> Platform {
         let (name, target, cpu, machines): (_, _, _, &[_]) = match self {
             // The microbit's 16 KB of RAM are typical of the core; the larger machine has an M3, which runs

@@ -1,6 +1,11 @@
 //! What the float network does on the calibration inputs: ranges of tensors and means of preactivations.
 
-use crate::graph::Network;
+use std::thread;
+
+use super::equalize::equalize;
+use super::options::Ranges;
+use super::ranges::Histogram;
+use crate::graph::{Layer, Network, Value};
 use crate::parallel;
 use crate::reference::{Reference, ReferenceError, nhwc_from_nchw};
 
@@ -20,6 +25,10 @@ impl Range {
         values.iter().fold(Self::ZERO, |range, &v| range.union(Self { min: f64::from(v), max: f64::from(v) }))
     }
 
+    fn times(self, gain: f64) -> Self {
+        Self { min: self.min * gain, max: self.max * gain }
+    }
+
     fn union(self, other: Self) -> Self {
         Self { min: self.min.min(other.min), max: self.max.max(other.max) }
     }
@@ -36,72 +45,155 @@ impl Range {
 pub struct Preactivation {
     /// Over all channels.
     pub range: Range,
-    /// Mean of each channel over samples and pixels.
-    pub means: Vec<f64>,
+    /// Mean of each channel over the pixels, `[sample][channel]`.
+    pub means: Vec<Vec<f64>>,
 }
 
-/// What was seen on the calibration inputs.
+/// What was seen on the calibration inputs, of the equalised network.
 #[derive(Debug, Clone)]
 pub struct Calibration {
-    /// One a value of the network.
+    /// What each channel of each value is multiplied by, compared with the original network.
+    pub gains: Vec<Vec<f64>>,
+    /// As far as each value of the network reaches.
+    pub extents: Vec<Range>,
+    /// As far as it should reach in int8.
     pub ranges: Vec<Range>,
     /// One a layer.
     pub preactivations: Vec<Preactivation>,
     /// The inputs, NHWC.
     pub inputs: Vec<Vec<f32>>,
+    /// The network's outputs, NHWC.
+    pub outputs: Vec<Vec<f32>>,
 }
 
+/// What one sample shows of the original network: ranges and means are those of channels.
 struct Seen {
-    ranges: Vec<Range>,
-    preactivations: Vec<(Range, Vec<f64>)>,
+    extents: Vec<Vec<Range>>,
+    preactivations: Vec<Vec<(Range, f64)>>,
+    output: Vec<f32>,
 }
 
 impl Calibration {
-    /// Runs the float reference on every input (NCHW). The result does not depend on the number of threads.
+    /// Runs the float reference on every input (NCHW) and equalises the network by what it sees. The result does not
+    /// depend on the number of threads.
     ///
     /// # Errors
     ///
     /// If the reference fails.
-    pub fn new(network: &Network, reference: &Reference, inputs: &[&[f32]]) -> Result<Self, ReferenceError> {
-        let mut names: Vec<&str> = network.values.iter().map(|value| value.onnx_name.as_str()).collect();
-        names.extend(network.layers.iter().map(|layer| layer.preactivation.as_str()));
-        let seen = parallel::map(inputs, |input| {
-            let values = reference.run(input, &names)?;
-            let (values, preactivations) = values.split_at(network.values.len());
-            let channel_means = |(layer, values): (&crate::graph::Layer, &Vec<f32>)| {
-                let shape = network.values[layer.output].shape;
-                let planes = values.chunks_exact(shape.pixels());
-                let means = planes
-                    .map(|plane| plane.iter().map(|&v| f64::from(v)).sum::<f64>() / shape.pixels() as f64)
-                    .collect();
-                (Range::of(values), means)
+    pub fn new(
+        network: &mut Network,
+        reference: &Reference,
+        inputs: &[&[f32]],
+        method: Ranges,
+    ) -> Result<Self, ReferenceError> {
+        let seen = parallel::map(inputs, |input| see(network, reference, input))
+            .into_iter()
+            .collect::<Result<Vec<Seen>, ReferenceError>>()?;
+        let extents_of = |value: usize, channel: usize| {
+            seen.iter().fold(Range::ZERO, |range, sample| range.union(sample.extents[value][channel]))
+        };
+        let of_channels: Vec<Vec<Range>> = network
+            .values
+            .iter()
+            .enumerate()
+            .map(|(id, value)| (0..value.shape.channels).map(|channel| extents_of(id, channel)).collect())
+            .collect();
+        let gains = equalize(network, &of_channels, inputs.len());
+        let extents: Vec<Range> =
+            of_channels.iter().zip(&gains).map(|(ranges, gains)| widest(ranges, gains)).collect();
+        let ranges = match method {
+            Ranges::MinMax => extents.clone(),
+            _ => choose(network, reference, inputs, (&extents, &gains), method)?,
+        };
+        let preactivation = |(id, layer): (usize, &Layer)| {
+            let gains = &gains[layer.output];
+            let of_sample = |sample: &Seen| -> (Range, Vec<f64>) {
+                let (ranges, means): (Vec<Range>, Vec<f64>) =
+                    sample.preactivations[id].iter().copied().unzip();
+                (widest(&ranges, gains), means.iter().zip(gains).map(|(mean, gain)| mean * gain).collect())
             };
-            Ok(Seen {
-                ranges: values.iter().map(|values| Range::of(values)).collect(),
-                preactivations: network.layers.iter().zip(preactivations).map(channel_means).collect(),
-            })
-        })
-        .into_iter()
-        .collect::<Result<Vec<Seen>, ReferenceError>>()?;
-        let count = inputs.len() as f64;
-        let ranges = (0..network.values.len())
-            .map(|id| seen.iter().fold(Range::ZERO, |range, s| range.union(s.ranges[id])))
-            .collect();
-        let preactivations = (0..network.layers.len())
-            .map(|id| {
-                let mut means = vec![0.0; network.values[network.layers[id].output].shape.channels];
-                let mut range = Range::ZERO;
-                for (sample_range, sample_means) in seen.iter().map(|s| &s.preactivations[id]) {
-                    range = range.union(*sample_range);
-                    for (mean, sample_mean) in means.iter_mut().zip(sample_means) {
-                        *mean += sample_mean / count;
-                    }
-                }
-                Preactivation { range, means }
-            })
-            .collect();
+            let (ranges, means): (Vec<Range>, _) = seen.iter().map(of_sample).unzip();
+            Preactivation { range: ranges.into_iter().fold(Range::ZERO, Range::union), means }
+        };
+        let preactivations = network.layers.iter().enumerate().map(preactivation).collect();
         let shape = network.values[network.input].shape;
         let inputs = inputs.iter().map(|input| nhwc_from_nchw(input, shape)).collect();
-        Ok(Self { ranges, preactivations, inputs })
+        let outputs = seen.into_iter().map(|sample| sample.output).collect();
+        Ok(Self { gains, extents, ranges, preactivations, inputs, outputs })
     }
+
+    /// The same ranges, with no more than `count` of the samples.
+    #[must_use]
+    pub fn truncated(mut self, count: usize) -> Self {
+        self.inputs.truncate(count);
+        self.outputs.truncate(count);
+        for preactivation in &mut self.preactivations {
+            preactivation.means.truncate(count);
+        }
+        self
+    }
+}
+
+/// The range of all channels, each times its gain.
+fn widest(channels: &[Range], gains: &[f64]) -> Range {
+    channels.iter().zip(gains).fold(Range::ZERO, |range, (channel, &gain)| range.union(channel.times(gain)))
+}
+
+fn see(network: &Network, reference: &Reference, input: &[f32]) -> Result<Seen, ReferenceError> {
+    let mut names = value_names(network);
+    names.extend(network.layers.iter().map(|layer| layer.preactivation.as_str()));
+    let values = reference.run(input, &names)?;
+    let (values, preactivations) = values.split_at(network.values.len());
+    let range_and_mean = |(layer, values): (&Layer, &Vec<f32>)| {
+        let pixels = network.values[layer.output].shape.pixels();
+        let mean = |plane: &[f32]| plane.iter().map(|&v| f64::from(v)).sum::<f64>() / pixels as f64;
+        values.chunks_exact(pixels).map(|plane| (Range::of(plane), mean(plane))).collect()
+    };
+    let ranges = |(value, values): (&Value, &Vec<f32>)| {
+        values.chunks_exact(value.shape.pixels()).map(Range::of).collect()
+    };
+    Ok(Seen {
+        extents: network.values.iter().zip(values).map(ranges).collect(),
+        preactivations: network.layers.iter().zip(preactivations).map(range_and_mean).collect(),
+        output: nhwc_from_nchw(&values[network.output], network.values[network.output].shape),
+    })
+}
+
+/// Ranges by a method that looks at how numbers are distributed. The input keeps its own: it is data, often bytes.
+fn choose(
+    network: &Network,
+    reference: &Reference,
+    inputs: &[&[f32]],
+    (extents, gains): (&[Range], &[Vec<f64>]),
+    method: Ranges,
+) -> Result<Vec<Range>, ReferenceError> {
+    let names = value_names(network);
+    let empty = || -> Vec<Histogram> { extents.iter().map(|&range| Histogram::new(range)).collect() };
+    let mut histograms = empty();
+    // A few samples at a time, so that their histograms do not pile up.
+    let at_once = 4 * thread::available_parallelism().map_or(1, usize::from);
+    for inputs in inputs.chunks(at_once) {
+        let of_samples = parallel::map(inputs, |input| {
+            let mut histograms = empty();
+            let values = reference.run(input, &names)?;
+            for ((histogram, values), gains) in histograms.iter_mut().zip(&values).zip(gains) {
+                for (plane, gain) in values.chunks_exact(values.len() / gains.len()).zip(gains) {
+                    histogram.add(plane, *gain);
+                }
+            }
+            Ok(histograms)
+        });
+        for of_sample in of_samples {
+            for (histogram, other) in histograms.iter_mut().zip(of_sample?) {
+                histogram.merge(&other);
+            }
+        }
+    }
+    let mut ranges: Vec<Range> = histograms.iter().map(|histogram| histogram.choose(method)).collect();
+    ranges[network.input] = extents[network.input];
+    Ok(ranges)
+}
+
+fn value_names(network: &Network) -> Vec<&str> {
+    network.values.iter().map(|value| value.onnx_name.as_str()).collect()
 }

@@ -24,20 +24,22 @@ const LARGEST_WEIGHT: f64 = 127.0;
 pub(super) struct Scales {
     /// Scale of the layer's input.
     pub(super) input: f64,
+    /// Steps between the smallest and the largest number of the input's type.
+    pub(super) span: f64,
     /// Scale of its output. Kernels whose accumulator is coarser than that raise it.
     pub(super) output: f64,
 }
 
 /// Kernels together with the units of their accumulators.
 #[derive(Debug, Clone)]
-pub(super) struct Quantized<K> {
+pub(super) struct WithUnits<K> {
     /// The kernels.
     pub(super) kernels: K,
     /// Real units of one accumulator step, a channel.
     pub(super) units: Vec<f64>,
 }
 
-impl<K> Quantized<K> {
+impl<K> WithUnits<K> {
     /// The smallest output scale for which all multipliers are in range.
     pub(super) fn smallest_output_scale(&self) -> f64 {
         smallest_output_scale(self.units.iter().fold(0.0, |largest: f64, &unit| largest.max(unit)))
@@ -60,7 +62,7 @@ pub(super) fn multiplier(ratio: f64) -> i32 {
 }
 
 /// Quantises the one kernel of a static layer.
-pub(super) fn fixed(float: &graph::Kernels, scales: Scales) -> Quantized<FixedKernels> {
+pub(super) fn fixed(float: &graph::Kernels, scales: Scales) -> WithUnits<FixedKernels> {
     let kernel = &float.experts[0];
     let kernel_len = kernel.len() / float.channels;
     let mut weights = Vec::with_capacity(kernel.len());
@@ -69,7 +71,9 @@ pub(super) fn fixed(float: &graph::Kernels, scales: Scales) -> Quantized<FixedKe
     let mut units = Vec::new();
     for (row, &b) in kernel.chunks_exact(kernel_len).zip(&float.bias) {
         let b = f64::from(b);
-        let scale = (largest(row) / LARGEST_WEIGHT).max(smallest_scale(b.abs(), scales));
+        let scale = (largest(row) / LARGEST_WEIGHT)
+            .max(largest_sum(row) / room(row.len(), scales.span))
+            .max(smallest_scale(b.abs(), scales));
         let quantized: Vec<i8> = row.iter().map(|&w| (f64::from(w) / scale).round() as i8).collect();
         let unit = scales.input * scale;
         sums.push(WeightSums::of(&quantized));
@@ -77,7 +81,7 @@ pub(super) fn fixed(float: &graph::Kernels, scales: Scales) -> Quantized<FixedKe
         bias.push((b / unit).round() as i32);
         units.push(unit);
     }
-    Quantized { kernels: FixedKernels { weights, bias, sums }, units }
+    WithUnits { kernels: FixedKernels { weights, bias, sums }, units }
 }
 
 /// Quantises the experts of a conditional layer with the smallest mixing shift that `check` accepts.
@@ -86,7 +90,7 @@ pub(super) fn experts(
     routing: graph::RoutingId,
     scales: Scales,
     check: impl Fn(&ExpertKernels) -> Result<(), LayerError>,
-) -> Result<Quantized<ExpertKernels>, QuantizeError> {
+) -> Result<WithUnits<ExpertKernels>, QuantizeError> {
     let own = own_scales(float);
     let mut quantized = expert_weights(float, routing, &own);
     let mut last = LayerError::MixOverflow;
@@ -120,7 +124,7 @@ fn expert_weights(
     float: &graph::Kernels,
     routing: graph::RoutingId,
     own: &[Vec<f64>],
-) -> Quantized<ExpertKernels> {
+) -> WithUnits<ExpertKernels> {
     let mut planes = vec![Vec::new(); float.experts.len()];
     let mut sums = Vec::new();
     for (channel, scales) in own.iter().enumerate() {
@@ -142,18 +146,18 @@ fn expert_weights(
         expert_bias: Vec::new(),
         sums,
     };
-    Quantized { kernels, units: Vec::new() }
+    WithUnits { kernels, units: Vec::new() }
 }
 
 /// What depends on it: ratios, biases and the units of the accumulators.
 fn set_shift(
-    quantized: &mut Quantized<ExpertKernels>,
+    quantized: &mut WithUnits<ExpertKernels>,
     float: &graph::Kernels,
     own: &[Vec<f64>],
     scales: Scales,
     shift: u32,
 ) {
-    let Quantized { kernels, units } = quantized;
+    let WithUnits { kernels, units } = quantized;
     kernels.shift = shift;
     kernels.ratios.clear();
     kernels.bias.clear();
@@ -196,14 +200,22 @@ fn largest(values: &[f32]) -> f64 {
     values.iter().fold(0.0, |largest: f64, &v| largest.max(f64::from(v).abs()))
 }
 
-/// Whether sums of int8 weights leave room in i32 for int16 inputs and a bias.
+/// The larger of the sums of positive and of negative weights, without sign.
+fn largest_sum(row: &[f32]) -> f64 {
+    let sum_of = |sign: f64| row.iter().map(|&w| (sign * f64::from(w)).max(0.0)).sum::<f64>();
+    sum_of(1.0).max(sum_of(-1.0))
+}
+
+/// How large a sum of quantised weights may be for inputs of that span, if a bias is to have room in i32 too and every
+/// weight may have been rounded up; at least one, which is refused later.
+fn room(weights: usize, span: f64) -> f64 {
+    ((f64::from(i32::MAX) - LARGEST_BIAS) / span - weights as f64 / 2.0).max(1.0)
+}
+
+/// Whether sums of int8 weights at their full precision leave room in i32 for int16 inputs and a bias.
 pub(super) fn leaves_room_for_int16(float: &graph::Kernels) -> bool {
     let kernel_len = float.experts[0].len() / float.channels;
-    let limit =
-        (f64::from(i32::MAX) - LARGEST_BIAS) / f64::from(<i16 as Element>::MAX - <i16 as Element>::MIN);
-    float.experts.iter().flat_map(|kernel| kernel.chunks_exact(kernel_len)).all(|row| {
-        let sum_of = |sign: f64| row.iter().map(|&w| (sign * f64::from(w)).max(0.0)).sum::<f64>();
-        let rounding = kernel_len as f64 / 2.0;
-        sum_of(1.0).max(sum_of(-1.0)) * LARGEST_WEIGHT <= (limit - rounding) * largest(row)
-    })
+    let room = room(kernel_len, f64::from(<i16 as Element>::MAX - <i16 as Element>::MIN));
+    let fits = |row: &[f32]| largest_sum(row) * LARGEST_WEIGHT <= room * largest(row);
+    float.experts.iter().flat_map(|kernel| kernel.chunks_exact(kernel_len)).all(fits)
 }

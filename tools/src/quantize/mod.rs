@@ -2,17 +2,24 @@
 //! the mean error that a layer has made by then is taken out of its bias.
 
 mod calibrate;
+mod equalize;
 mod kernels;
 mod operators;
+mod options;
+mod ranges;
 mod routing;
+mod sensitivity;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use condconv::{LayerError, RoutingWeight};
 use thiserror::Error;
 
 pub use calibrate::{Calibration, Preactivation, Range};
+pub use equalize::equalize;
 pub use kernels::interleave;
+pub use options::{Int16, Int16Error, Options, Ranges};
+pub use sensitivity::{Quantized, Trade, WideTensor, quantize};
 
 use crate::graph::{self, Clamp, Network, ValueId};
 use crate::parallel;
@@ -20,39 +27,43 @@ use crate::quantized::{
     ElementType, ExpertKernels, Kernels, Layer, Op, QuantizedNetwork, Requantize, Routing, Tensor,
 };
 use crate::run::{Data, RunnableLayer, route};
-use kernels::{Quantized, Scales, experts, fixed, leaves_room_for_int16, multiplier, smallest_output_scale};
+use kernels::{Scales, WithUnits, experts, fixed, leaves_room_for_int16, multiplier, smallest_output_scale};
 
 /// int16 tensors reach this many times as far as calibration saw, so that no logit is clipped.
 const INT16_HEADROOM: f64 = 4.0;
 
-/// A layer that cannot be put into integers.
+/// Why a network cannot be put into integers.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{layer}{reason}; split the layer into smaller ones, or check its weights and its input's range")]
-pub struct QuantizeError {
-    layer: String,
-    reason: LayerError,
+pub enum QuantizeError {
+    /// A layer cannot.
+    #[error("{layer}{reason}; split the layer into smaller ones, or check its weights and its input's range")]
+    Layer {
+        /// The node, as the message begins with it.
+        layer: String,
+        /// What the library finds wrong.
+        reason: LayerError,
+    },
+    /// A name that was given cannot be int16.
+    #[error(transparent)]
+    Int16(#[from] Int16Error),
 }
 
 impl From<LayerError> for QuantizeError {
     fn from(reason: LayerError) -> Self {
-        Self { layer: String::new(), reason }
+        Self::Layer { layer: String::new(), reason }
     }
 }
 
 impl QuantizeError {
     /// Names the node, unless a routing function was named already.
-    fn at(self, layer: &str) -> Self {
-        if self.layer.is_empty() { Self { layer: format!("node '{layer}': "), ..self } } else { self }
+    fn at(self, node: &str) -> Self {
+        match self {
+            Self::Layer { layer, reason } if layer.is_empty() => {
+                Self::Layer { layer: format!("node '{node}': "), reason }
+            }
+            named => named,
+        }
     }
-}
-
-/// Quantises a network on calibration inputs.
-///
-/// # Errors
-///
-/// If a layer's accumulator cannot be kept within 32 bits.
-pub fn quantize(network: &Network, calibration: &Calibration) -> Result<QuantizedNetwork, QuantizeError> {
-    Quantizer::new(network, calibration).run()
 }
 
 struct Quantizer<'a> {
@@ -66,10 +77,19 @@ struct Quantizer<'a> {
 }
 
 impl<'a> Quantizer<'a> {
-    fn new(float: &'a Network, calibration: &'a Calibration) -> Self {
-        let tensors: Vec<Tensor> = (0..float.values.len())
-            .map(|id| tensor(&float.values[id], element_type(float, id), calibration.ranges[id]))
-            .collect();
+    /// `wide` are the tensors to be int16 beside those that always are.
+    fn new(float: &'a Network, calibration: &'a Calibration, wide: &BTreeSet<ValueId>) -> Self {
+        let tensor = |id: ValueId| {
+            let value = &float.values[id];
+            let wide = wide.contains(&id) || element_type(float, id) == ElementType::I16;
+            let tensor = if wide {
+                int16(value, calibration.extents[id])
+            } else {
+                int8(value, calibration.ranges[id])
+            };
+            Tensor { gains: calibration.gains[id].clone(), ..tensor }
+        };
+        let tensors: Vec<Tensor> = (0..float.values.len()).map(tensor).collect();
         let input = &tensors[float.input];
         let inputs = calibration.inputs.iter().map(|sample| Data::input(input, sample)).collect();
         let result = QuantizedNetwork {
@@ -88,7 +108,8 @@ impl<'a> Quantizer<'a> {
         }
     }
 
-    fn run(mut self) -> Result<QuantizedNetwork, QuantizeError> {
+    /// The network, and its outputs for the calibration inputs.
+    fn run(mut self) -> Result<(QuantizedNetwork, Vec<Data>), QuantizeError> {
         for index in 0..self.float.layers.len() {
             let layer = &self.float.layers[index];
             self.layer(index).map_err(|error| error.at(&layer.name))?;
@@ -96,7 +117,8 @@ impl<'a> Quantizer<'a> {
         }
         // Every routing function is used by some layer; the map has them in the order of their ids.
         self.result.routings = self.routings.into_values().map(|(routing, _)| routing).collect();
-        Ok(self.result)
+        let outputs = self.values.remove(&self.float.output).unwrap_or_default();
+        Ok((self.result, outputs))
     }
 
     fn layer(&mut self, index: usize) -> Result<(), QuantizeError> {
@@ -153,7 +175,8 @@ impl<'a> Quantizer<'a> {
         let layer = &self.float.layers[index];
         let input = self.result.tensors[layer.inputs[0]].clone();
         let output = self.result.tensors[layer.output].clone();
-        let scales = Scales { input: input.scale, output: output.scale };
+        let (low, high) = input.element.range();
+        let scales = Scales { input: input.scale, span: f64::from(high - low), output: output.scale };
         let mut float_kernels = float_kernels.clone();
         if let Some(correction) = correction {
             for (bias, correction) in float_kernels.bias.iter_mut().zip(correction) {
@@ -171,16 +194,16 @@ impl<'a> Quantizer<'a> {
             Requantize { multipliers: vec![0; float_kernels.channels], zero_point: 0, min: 0, max: 0 };
         let quantized = match float_kernels.routing {
             None => {
-                let Quantized { kernels, units } = fixed(&float_kernels, scales);
-                Quantized { kernels: Kernels::Static(kernels), units }
+                let WithUnits { kernels, units } = fixed(&float_kernels, scales);
+                WithUnits { kernels: Kernels::Static(kernels), units }
             }
             Some(routing) => {
                 let check = |kernels: &ExpertKernels| {
                     let op = op_with(Kernels::Experts(kernels.clone()), unscaled.clone())?;
                     RunnableLayer::new(&op, &[&input], &output).map(|_| ())
                 };
-                let Quantized { kernels, units } = experts(&float_kernels, routing, scales, check)?;
-                Quantized { kernels: Kernels::Experts(kernels), units }
+                let WithUnits { kernels, units } = experts(&float_kernels, routing, scales, check)?;
+                WithUnits { kernels: Kernels::Experts(kernels), units }
             }
         };
         let tensor = self.raise_scale(layer.output, quantized.smallest_output_scale());
@@ -204,7 +227,7 @@ impl<'a> Quantizer<'a> {
     fn mean_error(&mut self, index: usize, op: &Op) -> Result<Vec<f64>, QuantizeError> {
         let layer = &self.float.layers[index];
         let seen = &self.calibration.preactivations[index];
-        let channels = seen.means.len();
+        let channels = self.float.values[layer.output].shape.channels;
         let units: Vec<f64> = {
             let scale = self.result.tensors[layer.output].scale;
             op.requantize()
@@ -230,14 +253,16 @@ impl<'a> Quantizer<'a> {
             *closed = requantize;
         }
         let outputs = self.outputs(&open, layer, &wide)?;
-        let mut sums = vec![0i64; channels];
-        for output in &outputs {
-            for (i, value) in output.iter().enumerate() {
-                sums[i % channels] += i64::from(value);
-            }
-        }
-        let count = (outputs.len() * wide.shape.pixels()) as f64;
-        Ok(seen.means.iter().zip(&sums).map(|(mean, &sum)| mean - sum as f64 / count * scale).collect())
+        let pixels = wide.shape.pixels() as f64;
+        let mean_of = |output: &Data, channel: usize| {
+            let sum: i64 = output.iter().skip(channel).step_by(channels).map(i64::from).sum();
+            sum as f64 / pixels * scale
+        };
+        let errors = |channel: usize| -> Vec<f64> {
+            let samples = seen.means.iter().zip(&outputs);
+            samples.map(|(means, output)| means[channel] - mean_of(output, channel)).collect()
+        };
+        Ok((0..channels).map(|channel| significant_mean(&errors(channel))).collect())
     }
 
     /// Runs a layer on the calibration inputs.
@@ -258,10 +283,11 @@ impl<'a> Quantizer<'a> {
     fn drop_values_without_reader_after(&mut self, index: usize) {
         let later = &self.float.layers[index + 1..];
         self.values.retain(|&id, _| {
-            later.iter().any(|layer| {
-                layer.inputs.contains(&id)
-                    || layer.op.routing().is_some_and(|r| self.float.routings[r].input == id)
-            })
+            id == self.float.output
+                || later.iter().any(|layer| {
+                    layer.inputs.contains(&id)
+                        || layer.op.routing().is_some_and(|r| self.float.routings[r].input == id)
+                })
         });
     }
 }
@@ -303,15 +329,24 @@ fn element_type(network: &Network, id: ValueId) -> ElementType {
     if wide { ElementType::I16 } else { ElementType::I8 }
 }
 
-fn tensor(value: &graph::Value, element: ElementType, range: Range) -> Tensor {
-    let (scale, zero_point) = match element {
-        ElementType::I8 => {
-            let scale = scale_or_one((range.max - range.min) / 255.0);
-            (scale, zero_point(range, scale))
-        }
-        ElementType::I16 => (scale_or_one(INT16_HEADROOM * range.magnitude() / 32767.0), 0),
-    };
-    Tensor { onnx_name: value.onnx_name.clone(), shape: value.shape, element, scale, zero_point }
+fn int8(value: &graph::Value, range: Range) -> Tensor {
+    let scale = scale_or_one((range.max - range.min) / 255.0);
+    tensor(value, ElementType::I8, scale, zero_point(range, scale))
+}
+
+fn int16(value: &graph::Value, extent: Range) -> Tensor {
+    tensor(value, ElementType::I16, scale_or_one(INT16_HEADROOM * extent.magnitude() / 32767.0), 0)
+}
+
+fn tensor(value: &graph::Value, element: ElementType, scale: f64, zero_point: i32) -> Tensor {
+    Tensor {
+        onnx_name: value.onnx_name.clone(),
+        shape: value.shape,
+        element,
+        scale,
+        zero_point,
+        gains: Vec::new(),
+    }
 }
 
 /// The scale as the `f32` that the device knows; one for tensors that are always zero.
@@ -327,6 +362,15 @@ fn smallest_f32_not_below(scale: f64) -> f64 {
 
 fn zero_point(range: Range, scale: f64) -> i32 {
     (-128.0 - range.min / scale).round().clamp(-128.0, 127.0) as i32
+}
+
+/// The mean, less what of it a sample of this size may owe to chance.
+fn significant_mean(values: &[f64]) -> f64 {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
+    let chance = variance / count;
+    if mean == 0.0 { 0.0 } else { mean * (1.0 - chance / mean.powi(2)).max(0.0) }
 }
 
 /// Zero point and bounds of an output; multipliers are still to come.
