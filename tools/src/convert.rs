@@ -181,7 +181,12 @@ impl Model {
         Self::new(path, Path::new(""), import, &[&ramp], options)
     }
 
-    fn new(
+    /// Quantises an imported model on calibration inputs (NCHW); the paths are where they came from.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn new(
         path: &Path,
         calibrate: &Path,
         mut import: Import,

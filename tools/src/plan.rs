@@ -35,6 +35,10 @@ pub struct Plan {
     pub arena: usize,
     /// Elements of the int16 arena.
     pub wide_arena: usize,
+    /// Place of each routing function's weights among all that are kept.
+    pub routing_places: Vec<Range<usize>>,
+    /// Routing weights that are kept at a time.
+    pub routing_weights: usize,
     /// int16 weights of the largest block of mixed kernels.
     pub mix_weights: usize,
     /// Output channels of the largest block.
@@ -51,6 +55,7 @@ impl Plan {
     pub fn new(network: QuantizedNetwork) -> Self {
         let lifetimes = lifetimes(&network);
         let (places, arena, wide_arena) = place_tensors(&network, &lifetimes);
+        let (routing_places, routing_weights) = place_routing_weights(&network);
         let (weights, weight_places) = place_weights(&network);
         let (mut mix_weights, mut mix_channels) = (0, 0);
         for layer in &network.layers {
@@ -60,7 +65,18 @@ impl Plan {
                 mix_channels = mix_channels.max(channels);
             }
         }
-        Self { network, places, arena, wide_arena, mix_weights, mix_channels, weights, weight_places }
+        Self {
+            network,
+            places,
+            arena,
+            wide_arena,
+            routing_places,
+            routing_weights,
+            mix_weights,
+            mix_channels,
+            weights,
+            weight_places,
+        }
     }
 
     /// Bytes of all constants: the weights file, biases, multipliers, ratios, routing.
@@ -102,14 +118,15 @@ impl Plan {
             + routing.shifts.len()
     }
 
-    /// `size_of::<Network>()` on the device: both arenas, the output, the block of mixed kernels and its biases.
+    /// `size_of::<Network>()` on the device: both arenas, the output, routing weights, the block of mixed kernels and
+    /// its biases.
     #[must_use]
     pub fn ram_bytes(&self) -> usize {
         let output = self.network.tensors[self.network.output].bytes();
         let tensors = self.arena + 2 * self.wide_arena + output;
         let mixed = (2 * self.mix_weights).next_multiple_of(4) + 4 * self.mix_channels;
         let alignment = if mixed > 0 { 4 } else { 2 };
-        (tensors + mixed).next_multiple_of(alignment)
+        (tensors + 2 * self.routing_weights + mixed).next_multiple_of(alignment)
     }
 
     /// Multiply-accumulates of one inference, mixing and routing apart.
@@ -140,7 +157,10 @@ impl Plan {
     #[must_use]
     pub fn id(&self) -> String {
         let mut hash = Sha256::new();
-        hash.update(format!("{:?}", (&self.network, &self.places, &self.weight_places)));
+        hash.update(format!(
+            "{:?}",
+            (&self.network, &self.places, &self.routing_places, &self.weight_places)
+        ));
         hash.update(format!("{:?}", (self.arena, self.wide_arena, self.mix_weights, self.mix_channels)));
         hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
@@ -172,8 +192,7 @@ fn lifetimes(network: &QuantizedNetwork) -> Vec<Option<Range<usize>>> {
     lifetimes
 }
 
-/// Largest first, each at the lowest place that no tensor holds at the same time; the network's input at the
-/// start of the arena.
+/// The network's input at the start of its arena, then the largest first.
 fn place_tensors(
     network: &QuantizedNetwork,
     lifetimes: &[Option<Range<usize>>],
@@ -190,26 +209,51 @@ fn place_tensors(
             places[id] = 0..len;
             continue;
         }
-        let mut taken: Vec<Range<usize>> = placed
+        let at_the_same_time = placed
             .iter()
             .filter(|&&other| network.tensors[other].element == tensor.element)
             .filter(|&&other| overlap(lifetimes[other].as_ref(), lifetimes[id].as_ref()))
-            .map(|&other| places[other].clone())
-            .collect();
-        taken.sort_by_key(|place| place.start);
-        let mut start = 0;
-        for place in taken {
-            if start + len <= place.start {
-                break;
-            }
-            start = start.max(place.end);
-        }
-        places[id] = start..start + len;
+            .map(|&other| places[other].clone());
+        places[id] = lowest_gap(at_the_same_time.collect(), len);
         let size = &mut sizes[usize::from(tensor.element == ElementType::I16)];
-        *size = (*size).max(start + len);
+        *size = (*size).max(places[id].end);
         placed.push(id);
     }
     (places, sizes[0], sizes[1])
+}
+
+/// Each from the first layer that uses it to the last.
+fn place_routing_weights(network: &QuantizedNetwork) -> (Vec<Range<usize>>, usize) {
+    let uses = |id: usize| {
+        let layers = network.layers.iter().enumerate();
+        layers.filter(move |(_, layer)| layer.op.experts().is_some_and(|experts| experts.routing == id))
+    };
+    let lifetime = |id: usize| Some(uses(id).next()?.0..uses(id).last()?.0 + 1);
+    let lifetimes: Vec<Option<Range<usize>>> = (0..network.routings.len()).map(lifetime).collect();
+    let mut places: Vec<Range<usize>> = Vec::new();
+    for (id, routing) in network.routings.iter().enumerate() {
+        let at_the_same_time = places
+            .iter()
+            .zip(&lifetimes)
+            .filter(|(_, other)| overlap(other.as_ref(), lifetimes[id].as_ref()))
+            .map(|(place, _)| place.clone());
+        places.push(lowest_gap(at_the_same_time.collect(), routing.bias.len()));
+    }
+    let size = places.iter().map(|place| place.end).max().unwrap_or(0);
+    (places, size)
+}
+
+/// The lowest place of that length outside all that is taken.
+fn lowest_gap(mut taken: Vec<Range<usize>>, len: usize) -> Range<usize> {
+    taken.sort_by_key(|place| place.start);
+    let mut start = 0;
+    for place in taken {
+        if start + len <= place.start {
+            break;
+        }
+        start = start.max(place.end);
+    }
+    start..start + len
 }
 
 fn overlap(a: Option<&Range<usize>>, b: Option<&Range<usize>>) -> bool {

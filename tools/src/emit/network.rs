@@ -19,6 +19,11 @@ impl Writer<'_> {
             fields.push(("wide", format!("[i16; {}]", plan.wide_arena), format!("[0; {}]", plan.wide_arena)));
         }
         fields.push(("output", "[i16; OUTPUT_LEN]".into(), "[0; OUTPUT_LEN]".into()));
+        if plan.routing_weights > 0 {
+            let weights = plan.routing_weights;
+            let array = (format!("[RoutingWeight; {weights}]"), format!("[RoutingWeight::ZERO; {weights}]"));
+            fields.push(("routing", array.0, array.1));
+        }
         if plan.mix_channels > 0 {
             let buffer = format!("MixBuffer<{}, {}>", plan.mix_weights, plan.mix_channels);
             fields.push(("mixed", buffer, "MixBuffer::new()".into()));
@@ -68,11 +73,11 @@ impl Writer<'_> {
     fn route_step(&self, out: &mut String, id: usize) -> fmt::Result {
         let routing = &self.plan.network.routings[id];
         let place = self.place(routing.input);
+        let weights = self.routing_place(id);
         observe(out, "begin", &routing.name, &[])?;
-        writeln!(out, "        let mut routing_{id} = [RoutingWeight::ZERO; {}];", routing.bias.len())?;
-        writeln!(out, "        ROUTING_{id}.infer(&{place}, &mut routing_{id});")?;
+        call(out, &format!("ROUTING_{id}"), &[&format!("&{place}"), &format!("&mut {weights}")])?;
         observe(out, "end", &routing.name, &[])?;
-        observe(out, "routing", &routing.name, &[format!("&routing_{id}")])?;
+        observe(out, "routing", &routing.name, &[format!("&{weights}")])?;
         writeln!(out)
     }
 
@@ -80,7 +85,7 @@ impl Writer<'_> {
         let experts = layer.op.experts();
         let mut arguments = Vec::new();
         if let Some(experts) = experts {
-            arguments.push(format!("&routing_{}", experts.routing));
+            arguments.push(format!("&{}", self.routing_place(experts.routing)));
             if matches!(layer.op, Op::Conv { .. }) {
                 arguments.push("self.mixed.scratch()".into());
             }
@@ -149,6 +154,10 @@ impl Writer<'_> {
             (false, ElementType::I8) => "arena",
             (false, ElementType::I16) => "wide",
         }
+    }
+
+    fn routing_place(&self, id: usize) -> String {
+        format!("self.routing[{}]", range(&self.plan.routing_places[id]))
     }
 
     fn place(&self, id: usize) -> String {
