@@ -6,6 +6,7 @@ use std::fmt::{self, Write as _};
 use super::Writer;
 use super::text::{ARGUMENTS, assignment, call, observe, range};
 use crate::graph::ValueId;
+use crate::plan::ScratchSize;
 use crate::quantized::{ElementType, Layer, Op};
 
 impl Writer<'_> {
@@ -24,9 +25,10 @@ impl Writer<'_> {
             let array = (format!("[RoutingWeight; {weights}]"), format!("[RoutingWeight::ZERO; {weights}]"));
             fields.push(("routing", array.0, array.1));
         }
-        if plan.mix_channels > 0 {
-            let buffer = format!("MixBuffer<{}, {}>", plan.mix_weights, plan.mix_channels);
-            fields.push(("mixed", buffer, "MixBuffer::new()".into()));
+        if plan.scratch != ScratchSize::default() {
+            let [columns, kernels, channels] = plan.scratch.words();
+            let buffer = format!("ScratchBuffer<{columns}, {kernels}, {channels}>");
+            fields.push(("scratch", buffer, "ScratchBuffer::new()".into()));
         }
         writeln!(out, "/// The network and all memory that it uses.")?;
         writeln!(out, "#[derive(Debug)]\npub struct Network {{")?;
@@ -86,9 +88,10 @@ impl Writer<'_> {
         let mut arguments = Vec::new();
         if let Some(experts) = experts {
             arguments.push(format!("&{}", self.routing_place(experts.routing)));
-            if matches!(layer.op, Op::Conv { .. }) {
-                arguments.push("self.mixed.scratch()".into());
-            }
+        }
+        if matches!(layer.op, Op::Conv { .. }) {
+            let none = self.plan.scratch == ScratchSize::default();
+            arguments.push(if none { "Scratch::none()" } else { "self.scratch.lend()" }.into());
         }
         observe(out, "begin", &layer.name, &[])?;
         if let Op::Concat { .. } = &layer.op {
