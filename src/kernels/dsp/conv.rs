@@ -11,7 +11,7 @@ use crate::{Geometry, Requantize, Scratch};
 /// Kernels one by one, in the order that a loop wants.
 pub(crate) trait Source {
     /// Writes a channel's kernel into a lane.
-    fn lane<const LANE: usize>(&self, channel: usize, runs: Runs, words: &mut [i32]);
+    fn lane(&self, channel: usize, runs: Runs, words: &mut [i32], lane: usize);
 
     /// Hands over a channel's weights, in their order.
     fn each(&self, channel: usize, put: impl FnMut(usize, i16));
@@ -21,10 +21,10 @@ pub(crate) trait Source {
 }
 
 impl Source for StaticKernels<'_> {
-    fn lane<const LANE: usize>(&self, channel: usize, runs: Runs, words: &mut [i32]) {
+    fn lane(&self, channel: usize, runs: Runs, words: &mut [i32], lane: usize) {
         let kernel = self.kernel(channel).chunks_exact(runs.len());
         for (run, words) in kernel.zip(words.chunks_exact_mut(runs.run_words())) {
-            spread::<LANE>(run, 0, words);
+            spread(run, 0, words, lane);
         }
     }
 
@@ -40,8 +40,8 @@ impl Source for StaticKernels<'_> {
 }
 
 impl Source for Mixture<'_> {
-    fn lane<const LANE: usize>(&self, channel: usize, runs: Runs, words: &mut [i32]) {
-        mix_lane::<LANE>(self, channel, runs, words);
+    fn lane(&self, channel: usize, runs: Runs, words: &mut [i32], lane: usize) {
+        mix_lane(self, channel, runs, words, lane);
     }
 
     fn each(&self, channel: usize, put: impl FnMut(usize, i16)) {
@@ -91,10 +91,10 @@ pub(crate) fn convolve(
             let kernels = &mut kernels[..pairs * words];
             for (pair, kernels) in kernels.chunks_exact_mut(words).enumerate() {
                 let channel = first + 2 * pair;
-                source.lane::<0>(channel, runs, kernels);
+                source.lane(channel, runs, kernels, 0);
                 // Of an odd number the last has no partner; what is in its lane is computed and not used.
                 if channel + 1 < end {
-                    source.lane::<1>(channel + 1, runs, kernels);
+                    source.lane(channel + 1, runs, kernels, 1);
                 }
             }
             for (bias, channel) in bias.iter_mut().zip(block.clone()) {
@@ -107,10 +107,10 @@ pub(crate) fn convolve(
             };
             let mut pixels = output.chunks_exact_mut(channels).enumerate();
             while let Some((pixel, output)) = pixels.next() {
-                column::<0>(geometry, runs, zero_point, group, pixel, input, columns);
+                column(geometry, runs, zero_point, group, pixel, input, columns, 0);
                 let output = &mut output[block.clone()];
                 if let Some((pixel, next)) = pixels.next() {
-                    column::<1>(geometry, runs, zero_point, group, pixel, input, columns);
+                    column(geometry, runs, zero_point, group, pixel, input, columns, 1);
                     prepared.multiply(columns, scale, [output, &mut next[block.clone()]]);
                 } else {
                     prepared.multiply(columns, scale, [output]);

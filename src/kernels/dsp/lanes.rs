@@ -40,21 +40,30 @@ impl Runs {
     }
 }
 
+/// Groups of four numbers in a lane, as the two words that they become.
+#[inline(always)]
+pub(super) fn groups(words: &mut [i32], lane: usize) -> impl Iterator<Item = [&mut i32; 2]> {
+    words.get_mut(lane..).unwrap_or_default().chunks_mut(4).filter_map(|group| match group {
+        [even, _, odd, ..] => Some([even, odd]),
+        _ => None,
+    })
+}
+
 /// Widens a run into a lane and adds `offset` to each half of its words. Where the run ends within a word, its rest is taken
 /// for zeros.
 #[inline(always)]
-pub(super) fn spread<const LANE: usize>(run: &[i8], offset: i32, words: &mut [i32]) {
+pub(super) fn spread(run: &[i8], offset: i32, words: &mut [i32], lane: usize) {
     let (whole, rest) = run.as_chunks::<4>();
-    let groups = words.as_chunks_mut::<4>().0;
-    let put = |group: &mut [i32; 4], bytes: [i8; 4]| {
+    let put = |[even, odd]: [&mut i32; 2], bytes: [i8; 4]| {
         let word = i32::from_le_bytes(bytes.map(i8::cast_unsigned));
-        group[LANE] = sxtab16(offset, word);
-        group[LANE + 2] = sxtab16_ror8(offset, word);
+        *even = sxtab16(offset, word);
+        *odd = sxtab16_ror8(offset, word);
     };
-    for (group, bytes) in groups.iter_mut().zip(whole) {
+    let mut groups = groups(words, lane);
+    for (bytes, group) in whole.iter().zip(&mut groups) {
         put(group, *bytes);
     }
-    if let (false, Some(group)) = (rest.is_empty(), groups.get_mut(whole.len())) {
+    if let (false, Some(group)) = (rest.is_empty(), groups.next()) {
         let mut bytes = [0; 4];
         bytes[..rest.len()].copy_from_slice(rest);
         put(group, bytes);
@@ -66,16 +75,15 @@ pub(super) const fn both(x: i32) -> i32 {
     (x & 0xffff) | (x << 16)
 }
 
-fn zero<const LANE: usize>(words: &mut [i32]) {
-    for group in words.as_chunks_mut::<4>().0 {
-        group[LANE] = 0;
-        group[LANE + 2] = 0;
+fn zero(words: &mut [i32], lane: usize) {
+    for [even, odd] in groups(words, lane) {
+        (*even, *odd) = (0, 0);
     }
 }
 
 /// What an output pixel sees of one group's input channels, less the zero point, in a lane; padding is zero.
 #[inline(always)]
-pub(super) fn column<const LANE: usize>(
+pub(super) fn column(
     geometry: &Geometry,
     runs: Runs,
     zero_point: i32,
@@ -83,6 +91,7 @@ pub(super) fn column<const LANE: usize>(
     pixel: usize,
     input: &[i8],
     words: &mut [i32],
+    lane: usize,
 ) {
     let Geometry { input: shape, output, window, .. } = *geometry;
     let (rows, first_row) = geometry.rows(pixel / output.width);
@@ -92,24 +101,24 @@ pub(super) fn column<const LANE: usize>(
     let row_words = runs.words() / window.kernel[0];
     for (row, words) in words.chunks_exact_mut(row_words).enumerate() {
         if !rows.contains(&row) {
-            zero::<LANE>(words);
+            zero(words, lane);
         } else if runs.whole_rows {
             let from = (row_start(row) + first_column) * shape.channels;
             let inside = &input[from..from + columns.len() * shape.channels];
             if columns.len() == window.kernel[1] {
-                spread::<LANE>(inside, offset, words);
+                spread(inside, offset, words, lane);
             } else {
                 let channels = columns.start * shape.channels..columns.end * shape.channels;
-                spread_part::<LANE>(inside, channels, zero_point, words);
+                spread_part(inside, channels, zero_point, words, lane);
             }
         } else {
             for (tap, words) in words.chunks_exact_mut(runs.run_words()).enumerate() {
                 if columns.contains(&tap) {
                     let column = first_column + (tap - columns.start) * window.dilation[1];
                     let from = (row_start(row) + column) * shape.channels + group * runs.len;
-                    spread::<LANE>(&input[from..from + runs.len], offset, words);
+                    spread(&input[from..from + runs.len], offset, words, lane);
                 } else {
-                    zero::<LANE>(words);
+                    zero(words, lane);
                 }
             }
         }
@@ -117,13 +126,13 @@ pub(super) fn column<const LANE: usize>(
 }
 
 /// A run of which only `inside` lies on the map.
-fn spread_part<const LANE: usize>(part: &[i8], inside: Range<usize>, zero_point: i32, words: &mut [i32]) {
+fn spread_part(part: &[i8], inside: Range<usize>, zero_point: i32, words: &mut [i32], lane: usize) {
     if inside.start.is_multiple_of(4) && part.len().is_multiple_of(4) {
         let (before, rest) = words.split_at_mut(inside.start);
         let (within, after) = rest.split_at_mut(part.len());
-        zero::<LANE>(before);
-        spread::<LANE>(part, both(-zero_point), within);
-        zero::<LANE>(after);
+        zero(before, lane);
+        spread(part, both(-zero_point), within, lane);
+        zero(after, lane);
     } else {
         for (index, words) in words.chunks_exact_mut(4).enumerate() {
             let bytes: [i8; 4] = core::array::from_fn(|byte| {
@@ -134,7 +143,7 @@ fn spread_part<const LANE: usize>(part: &[i8], inside: Range<usize>, zero_point:
                     .copied()
                     .unwrap_or(outside)
             });
-            spread::<LANE>(&bytes, both(-zero_point), words);
+            spread(&bytes, both(-zero_point), words, lane);
         }
     }
 }

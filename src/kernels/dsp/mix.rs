@@ -1,7 +1,7 @@
 //! Mixing: four experts a word, two multiply-accumulates an instruction.
 
 use super::instructions::{smlad, sxtab16, sxtab16_ror8};
-use super::lanes::Runs;
+use super::lanes::{Runs, groups};
 use crate::MAX_EXPERTS;
 use crate::mixing::Mixture;
 
@@ -9,18 +9,14 @@ use crate::mixing::Mixture;
 type Quad = [i32; 2];
 
 /// Mixes one channel's kernel into a lane.
-pub(super) fn mix_lane<const LANE: usize>(
-    mixture: &Mixture<'_>,
-    channel: usize,
-    runs: Runs,
-    words: &mut [i32],
-) {
+#[inline(never)]
+pub(super) fn mix_lane(mixture: &Mixture<'_>, channel: usize, runs: Runs, words: &mut [i32], lane: usize) {
     let mixer = Mixer::new(mixture, channel);
     // The usual numbers of experts have loops without a loop inside.
-    match mixer.quads {
-        1 => lane::<LANE>(runs, words, |k| mixer.weight::<1>(k)),
-        2 => lane::<LANE>(runs, words, |k| mixer.weight::<2>(k)),
-        _ => lane::<LANE>(runs, words, |k| mixer.weight::<0>(k)),
+    match (mixer.quads, mixer.tail_count) {
+        (1, 0) => fill(runs, words, lane, |k| mixer.weight::<1>(k)),
+        (2, 0) => fill(runs, words, lane, |k| mixer.weight::<2>(k)),
+        _ => fill(runs, words, lane, |k| mixer.weight::<0>(k)),
     }
 }
 
@@ -34,24 +30,23 @@ pub(super) fn mix_each(mixture: &Mixture<'_>, channel: usize, mut put: impl FnMu
 
 /// Fills a lane with the numbers 0, 1, 2.. of a kernel; run by run, so that a run begins with a word.
 #[inline(always)]
-fn lane<const LANE: usize>(runs: Runs, words: &mut [i32], of: impl Fn(usize) -> i32) {
+fn fill(runs: Runs, words: &mut [i32], lane: usize, of: impl Fn(usize) -> i32) {
     let mut k = 0;
     for words in words.chunks_exact_mut(runs.run_words()) {
-        let (groups, end) = (words.as_chunks_mut::<4>().0, k + runs.len());
-        let put = |group: &mut [i32; 4], [a, b, c, d]: [i32; 4]| {
-            group[LANE] = (a & 0xffff) | (c << 16);
-            group[LANE + 2] = (b & 0xffff) | (d << 16);
-        };
-        let (whole, rest) = groups.split_at_mut(runs.len() / 4);
-        for group in whole {
-            put(group, [of(k), of(k + 1), of(k + 2), of(k + 3)]);
+        let end = k + runs.len();
+        for [even, odd] in groups(words, lane) {
+            let at = |k: usize| if k < end { of(k) } else { 0 };
+            *even = pair(of(k), at(k + 2));
+            *odd = pair(at(k + 1), at(k + 3));
             k += 4;
-        }
-        if let [group] = rest {
-            put(group, core::array::from_fn(|i| if k + i < end { of(k + i) } else { 0 }));
         }
         k = end;
     }
+}
+
+/// Two halves of a word.
+fn pair(low: i32, high: i32) -> i32 {
+    (low & 0xffff) | (high << 16)
 }
 
 /// One channel's experts and what each is worth.
@@ -90,7 +85,7 @@ impl<'a> Mixer<'a> {
         mixer
     }
 
-    /// One mixed weight; of `QUADS` words of experts, or of as many as there are for 0.
+    /// One mixed weight; of `QUADS` words of experts, or of all that there are for 0.
     #[inline(always)]
     fn weight<const QUADS: usize>(&self, k: usize) -> i32 {
         let quads = if QUADS > 0 { QUADS } else { self.quads };
@@ -101,8 +96,10 @@ impl<'a> Mixer<'a> {
             sum = smlad(sxtab16(0, word), *even, sum);
             sum = smlad(sxtab16_ror8(0, word), *odd, sum);
         }
-        for (tail, coefficient) in self.tails.iter().zip(&self.tail_coefficients).take(self.tail_count) {
-            sum += coefficient * i32::from(tail[k]);
+        if QUADS == 0 {
+            for (tail, coefficient) in self.tails.iter().zip(&self.tail_coefficients).take(self.tail_count) {
+                sum += coefficient * i32::from(tail[k]);
+            }
         }
         sum >> self.shift
     }

@@ -75,7 +75,6 @@ fn native(kernels: &[i32], columns: &[i32], [mut a, mut b, mut c, mut d]: [i32; 
             inout("r2") end => _,
             out("r3") _, out("r4") _, out("r5") _, out("r8") _, out("r9") _,
             inout("r10") a, inout("r11") b, inout("r12") c, inout("lr") d,
-            options(readonly)
         );
     }
     [a, b, c, d]
