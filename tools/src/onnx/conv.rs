@@ -14,35 +14,34 @@ impl<'a> Importer<'a> {
         let (Some(data), Some(weight)) = (node.input(0), node.input(1)) else {
             return Err(unsupported(node));
         };
-        let mut features = self.demand_padded(node, data)?;
-        let padding = std::mem::take(&mut features.padding);
-        self.in_order(node, &features)?;
+        let features = self.demand_padded(node, data)?;
+        self.is_map(node, &features, data)?;
+        let padding = features.padding;
         let input = self.shape(&features);
-        let kernel = self.trace.shape(weight).get(2..).and_then(pair);
-        let window = kernel.and_then(|kernel| self.window(node, padding, kernel)).ok_or_else(|| {
+        let taps = self.trace.shape(weight).get(2..).unwrap_or_default();
+        let window = pair(taps).and_then(|kernel| self.window(node, padding, kernel)).ok_or_else(|| {
             Fault::at(
                 node,
                 "its kernel, stride, pads or dilation are not supported",
                 "use a 1-D or 2-D convolution",
             )
         })?;
+        if let Some(stated) = node.ints("kernel_shape")
+            && !stated.iter().map(|&n| usize::try_from(n).ok()).eq(taps.iter().map(|&n| Some(n)))
+        {
+            return Err(Fault::at(
+                node,
+                format!("states kernel_shape {stated:?} for weights of {taps:?}"),
+                "the file contradicts itself: export the network again",
+            ));
+        }
         let groups = node.int("group").and_then(|groups| usize::try_from(groups).ok()).unwrap_or(1);
         let channels = self.trace.shape(weight).first().copied().unwrap_or(0);
         let geometry = Geometry::new(input, channels, window, groups).map_err(|error| {
             Fault::at(node, format!("is inconsistent: {error}"), "check the shapes of this node")
         })?;
-        let padded =
-            if padding == Padding::default() { sample_shape(self.trace.shape(data)) } else { Some(input) };
-        if padded != Some(input) || sample_shape(self.trace.shape(output)) != Some(geometry.output()) {
-            return Err(Fault::at(
-                node,
-                format!(
-                    "reads {:?} and yields {:?} where 1xCxHxW is expected",
-                    self.trace.shape(data),
-                    self.trace.shape(output)
-                ),
-                "keep maps as 1xCxHxW: no Reshape that changes height, width or channels between layers",
-            ));
+        if sample_shape(self.trace.shape(output)) != Some(geometry.output()) {
+            return Err(unsupported(node));
         }
         let taps = window.taps();
         let kernels =
@@ -77,8 +76,8 @@ impl<'a> Importer<'a> {
         Some(window.padding(sum(before, own)))
     }
 
-    /// The kernels of a convolution, static or mixed. `arrange` brings one kernel into the order of the network.
-    fn kernels(
+    /// The kernels of a layer, static or mixed. `arrange` brings one kernel into the order of the network.
+    pub(super) fn kernels(
         &mut self,
         node: &Node,
         weight: &str,
@@ -163,12 +162,7 @@ impl<'a> Importer<'a> {
             }
             _ => false,
         };
-        // One number a channel, along the channels of the map.
-        let dims = self.trace.shape(bias);
-        let along_channels = self.trace.len(bias) == channels
-            && super::fold::broadcast_strides(dims, self.trace.shape(output))
-                .is_some_and(|strides| strides.len() < 2 || strides[1] == 1 || channels == 1);
-        if !conditional || !along_channels || features.order.is_some() {
+        if !conditional || !self.is_per_channel(bias, features, output) {
             return Ok(false);
         }
         let mixed = self.probe_mixture(node, gate, bias)?;
@@ -183,9 +177,21 @@ impl<'a> Importer<'a> {
                 sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
             }
         }
-        self.values[features.value].onnx_name = output.into();
-        self.layers[layer].preactivation = output.into();
+        self.name_sums(layer, features, output);
         Ok(true)
+    }
+
+    /// Whether a value holds one number a channel, and broadcasts them along the channels of a map of the dimensions of
+    /// `output`.
+    pub(super) fn is_per_channel(&self, name: &str, features: &Features, output: &str) -> bool {
+        let shape = self.shape(features);
+        let (dims, target) = (self.trace.shape(name), self.trace.shape(output));
+        let axis = dims.iter().rposition(|&dim| dim != 1).unwrap_or(0);
+        let axis = (axis + target.len()).checked_sub(dims.len());
+        self.trace.len(name) == shape.channels
+            && self.trace.len(output) == shape.len()
+            && dims.iter().filter(|&&dim| dim != 1).count() <= 1
+            && (shape.channels == 1 || axis.is_some_and(|axis| features.channels_along(axis, target, shape)))
     }
 }
 

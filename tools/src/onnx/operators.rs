@@ -78,7 +78,7 @@ pub(super) fn remedy(operator: &str) -> &'static str {
         }
         "Sigmoid" => "a sigmoid is supported as activation and as the routing function of a CondConv",
         "Softmax" | "LogSoftmax" | "Hardmax" | "ArgMax" | "TopK" => {
-            "end the network at the scores, or at a softmax over all of them: the largest is the class"
+            "end the network at the scores, or at a softmax or an ArgMax over all of them: the largest is the class"
         }
         "MaxPool" | "AveragePool" | "LpPool" | "GlobalMaxPool" | "GlobalAveragePool" | "ReduceMax"
         | "ReduceMean" => {

@@ -15,8 +15,13 @@ impl<'a> Importer<'a> {
         let name = node.input(0).unwrap_or_default();
         let Some(Meaning::Features(features)) = self.meanings.get(name).cloned() else { return Ok(None) };
         let mean = !matches!(node.operator.as_str(), "MaxPool" | "GlobalMaxPool");
-        if mean && self.is_global(node, name, output) {
-            return self.global_mean(node, name, output);
+        if let Some(reduced) = self.averaged_axes(node, name) {
+            let features = self.demand(node, name)?;
+            if self.averages_pixels(&features, [name, output], &reduced) {
+                let vector = Shape::vector(self.shape(&features).channels);
+                let inputs = vec![features.value];
+                return Ok(Some(self.add_layer(&node.name, Op::GlobalAveragePool, inputs, output, vector)));
+            }
         }
         let kernel: Option<Vec<usize>> = match node.operator.as_str() {
             "GlobalMaxPool" => self.trace.shape(name).get(2..).map(<[usize]>::to_vec),
@@ -46,15 +51,8 @@ impl<'a> Importer<'a> {
             }
         }
         let features = self.demand(node, name)?;
-        self.in_order(node, &features)?;
+        self.is_map(node, &features, name)?;
         let shape = self.shape(&features);
-        if sample_shape(self.trace.shape(name)) != Some(shape) {
-            return Err(Fault::at(
-                node,
-                format!("reads {:?} where 1xCxHxW is expected", self.trace.shape(name)),
-                "keep maps as 1xCxHxW: no Reshape that changes height, width or channels between layers",
-            ));
-        }
         let whole = self.whole(node, window, shape, output, mean && counts)?;
         let counts = counts && window.padding != Padding::default();
         self.add_pool(node, &features, whole, mean.then_some(counts), output).map(Some)
@@ -126,44 +124,56 @@ impl<'a> Importer<'a> {
         Ok(self.add_layer(&node.name, op, vec![features.value], output, pooled))
     }
 
-    fn global_mean(&mut self, node: &'a Node, name: &str, output: &str) -> Result<Option<Features>, Fault> {
-        let features = self.demand(node, name)?;
-        let shape = self.shape(&features);
-        if features.order.is_some() || sample_shape(self.trace.shape(name)) != Some(shape) {
-            return Ok(None);
-        }
-        let vector = Shape::vector(shape.channels);
-        Ok(Some(self.add_layer(&node.name, Op::GlobalAveragePool, vec![features.value], output, vector)))
-    }
-
-    /// Whether a node takes the mean over height and width, however it is written.
-    fn is_global(&self, node: &Node, name: &str, output: &str) -> bool {
+    /// The axes over which a node takes the mean of all there is, if it does.
+    fn averaged_axes(&self, node: &Node, name: &str) -> Option<Vec<usize>> {
         let dims = self.trace.shape(name);
-        let channels = dims.get(1).copied().unwrap_or(0);
-        self.trace.len(output) == channels
-            && match node.operator.as_str() {
-                "GlobalAveragePool" => true,
-                // With one output pixel and no pads, the window covers what it covers; it must be the whole map.
-                "AveragePool" => {
-                    let kernel = node.ints("kernel_shape").unwrap_or_default().iter();
+        let rank = dims.len();
+        match node.operator.as_str() {
+            "GlobalAveragePool" => Some((2..rank).collect()),
+            // With one output pixel and no pads, the window covers what it covers; it must be the whole map.
+            "AveragePool" => {
+                let kernel = node.ints("kernel_shape").unwrap_or_default().iter();
+                let whole =
                     kernel.map(|&n| usize::try_from(n).ok()).eq(dims.iter().skip(2).map(|&n| Some(n)))
-                        && node.ints("pads").unwrap_or_default().iter().all(|&pad| pad == 0)
-                }
-                _ => self.averages_pixels(node, dims.len()),
+                        && node.ints("pads").unwrap_or_default().iter().all(|&pad| pad == 0);
+                whole.then(|| (2..rank).collect())
             }
+            "ReduceMean" => {
+                let axes = match node.input(1) {
+                    Some(name) => self.trace.ints(name)?,
+                    None => node.ints("axes").unwrap_or_default().to_vec(),
+                };
+                let signed = i64::try_from(rank).ok()?;
+                axes.into_iter()
+                    .map(|axis| usize::try_from(if axis < 0 { axis + signed } else { axis }).ok())
+                    .collect()
+            }
+            _ => None,
+        }
     }
 
-    fn averages_pixels(&self, node: &Node, rank: usize) -> bool {
-        let axes = match node.input(1) {
-            Some(name) => self.trace.ints(name),
-            None => node.ints("axes").map(<[i64]>::to_vec),
+    /// Whether the mean over some axes is, for each channel, that over all of its pixels.
+    fn averages_pixels(&self, features: &Features, [name, output]: [&str; 2], reduced: &[usize]) -> bool {
+        let shape = self.shape(features);
+        let dims = self.trace.shape(name);
+        let kept: usize =
+            (0..dims.len()).filter(|axis| !reduced.contains(axis)).map(|axis| dims[axis]).product();
+        // The index, of those that are kept, to which an element contributes.
+        let target = |mut index: usize| {
+            let (mut target, mut step) = (0, 1);
+            for (axis, &dim) in dims.iter().enumerate().rev() {
+                if !reduced.contains(&axis) {
+                    target += index % dim * step;
+                    step *= dim;
+                }
+                index /= dim;
+            }
+            target
         };
-        let rank = i64::try_from(rank).unwrap_or(0);
-        let mut axes: Vec<_> =
-            axes.unwrap_or_default().iter().map(|&axis| if axis < 0 { axis + rank } else { axis }).collect();
-        axes.sort_unstable();
-        axes.dedup();
-        rank > 2 && axes.into_iter().eq(2..rank)
+        kept == shape.channels
+            && self.trace.len(output) == shape.channels
+            && self.trace.len(name) == shape.len()
+            && (0..shape.len()).all(|index| target(index) == features.position(index) / shape.pixels())
     }
 }
 
@@ -182,5 +192,14 @@ pub(super) fn sum(a: Padding, b: Padding) -> Padding {
         left: a.left + b.left,
         bottom: a.bottom + b.bottom,
         right: a.right + b.right,
+    }
+}
+
+/// The shape of a map with zeros around it.
+pub(super) fn padded(shape: Shape, padding: Padding) -> Shape {
+    Shape {
+        height: shape.height + padding.top + padding.bottom,
+        width: shape.width + padding.left + padding.right,
+        ..shape
     }
 }

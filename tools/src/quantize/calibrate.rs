@@ -2,7 +2,7 @@
 
 use crate::graph::Network;
 use crate::parallel;
-use crate::reference::{Reference, ReferenceError, nhwc_from_nchw};
+use crate::reference::{Reference, ReferenceError};
 
 /// Smallest and largest number of a tensor; zero is always inside, since padding and ReLU need it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,7 +57,7 @@ struct Seen {
 }
 
 impl Calibration {
-    /// Runs the float reference on every input (NCHW). The result does not depend on the number of threads.
+    /// Runs the float reference on every input. The result does not depend on the number of threads.
     ///
     /// # Errors
     ///
@@ -100,8 +100,7 @@ impl Calibration {
                 Preactivation { range, means }
             })
             .collect();
-        let shape = network.values[network.input].shape;
-        let inputs = inputs.iter().map(|input| nhwc_from_nchw(input, shape)).collect();
+        let inputs = inputs.iter().map(|input| reference.nhwc(input)).collect();
         Ok(Self { ranges, preactivations, inputs })
     }
 }

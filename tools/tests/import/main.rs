@@ -8,4 +8,5 @@ mod float;
 mod hostile;
 mod layers;
 mod operators;
+mod order;
 mod refused;

@@ -64,13 +64,14 @@ fn tensors_that_do_not_fit_each_other() {
     assert_refused(rows, Some("y"), "not supported", "along channels");
     let constant = conv().weights("k", &[1, 3, 4, 4]).node_with("Concat", "c k", "y", &[("axis", Int(1))]);
     assert_refused(constant, Some("y"), "constants", "depend on the input");
-    let flat = conv()
+    let other = conv()
+        .node_with("MaxPool", "c", "p", &[("kernel_shape", Ints(&[2, 2]))])
         .node("Flatten", "c", "a")
-        .node("Flatten", "x", "b")
+        .node("Flatten", "p", "b")
         .node_with("Concat", "a b", "f", &[("axis", Int(1))])
-        .weights("fc", &[64, 2])
+        .weights("fc", &[50, 2])
         .node("MatMul", "f fc", "y");
-    assert_refused(flat, Some("f"), "reshaped", "then flatten");
+    assert_refused(other, Some("f"), "another height or width", "along C");
 }
 
 #[test]
@@ -145,6 +146,25 @@ fn inputs_and_outputs() {
         "batch of 1",
     );
     assert_refused(Build::new(&[1, 6]).node("Identity", "x", "y"), None, "renames", "layer");
+}
+
+#[test]
+fn argmax_of_other_than_the_scores() {
+    let pixels = conv().node_with("ArgMax", "c", "y", &[("axis", Int(1))]);
+    assert_refused(pixels, Some("y"), "[1, 2, 4, 4]", "1xK");
+    let flat = || conv().node("Flatten", "c", "f");
+    assert_refused(flat().node_with("ArgMax", "f", "y", &[("axis", Int(0))]), Some("y"), "one vector", "1xK");
+    let last = [("axis", Int(1)), ("select_last_index", Int(1))];
+    assert_refused(
+        flat().node_with("ArgMax", "f", "y", &last),
+        Some("y"),
+        "last of equal",
+        "select_last_index=0",
+    );
+    let inside = flat().node_with("ArgMax", "f", "a", &[("axis", Int(1))]).node("Add", "f a", "y");
+    assert_refused(inside, Some("a"), "not supported", "ArgMax over all");
+    // The index of the largest element of a map is another on the device.
+    assert_refused(flat().node_with("ArgMax", "f", "y", &[("axis", Int(1))]), Some("y"), "one vector", "1xK");
 }
 
 #[test]
