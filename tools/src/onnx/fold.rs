@@ -79,8 +79,15 @@ impl<'a> Importer<'a> {
             features = self.demand(node, name)?;
         }
         let Some(constants) = self.channel_constants(&features, other, output) else {
+            if self.trace.len(output) > self.shape(&features).len() {
+                return Err(Fault::at(
+                    node,
+                    format!("multiplies `{other}` by numbers that are no routing weights"),
+                    "mix kernels by the sigmoid of one logit for each expert, or by the softmax of all",
+                ));
+            }
             return if features.order.is_none() {
-                Err(Fault::at(
+                Err(Fault::of_order(
                     node,
                     format!("`{other}` is not one constant per channel"),
                     "supported are constants per channel, which are folded into the layer before",

@@ -127,10 +127,11 @@ impl<'a> Importer<'a> {
         }
     }
 
-    /// The scores that a softmax over all of them works on.
+    /// The scores of which the largest share is taken, where a softmax stands between.
     fn before_softmax(&self, name: &str) -> Option<&'a str> {
         let node = self.producers.get(name).map(|&index| &self.source.nodes[index])?;
-        (node.operator == "Softmax" && self.is_softmax_of_all(node, name)).then(|| node.input(0))?
+        let is_softmax = matches!(node.operator.as_str(), "Softmax" | "LogSoftmax");
+        (is_softmax && self.is_softmax_of_all(node, name)).then(|| node.input(0))?
     }
 
     /// Probabilities are int16 and sum to one: nothing but the network's output needs them.
@@ -173,9 +174,8 @@ impl<'a> Importer<'a> {
             "Conv" => Some(self.conv(node, output)?),
             "BatchNormalization" => Some(self.batch_norm(node, output)?),
             "Relu" | "Clip" | "Max" | "Min" => self.clamp(node, output)?,
-            "GlobalAveragePool" | "GlobalMaxPool" | "ReduceMean" | "AveragePool" | "MaxPool" => {
-                self.pool(node, output)?
-            }
+            "GlobalAveragePool" | "GlobalMaxPool" | "ReduceMean" | "ReduceMax" | "AveragePool"
+            | "MaxPool" => self.pool(node, output)?,
             "Gemm" | "MatMul" => self.linear(node, output)?,
             "Add" | "Sub" | "Mul" | "Div" | "Sum" => self.arithmetic(index, node, output)?,
             "Pad" => self.pad(node)?,

@@ -2,12 +2,14 @@
 
 /// Operators that become layers, or that may stand between a routing and a kernel or between pool and logits,
 /// where they are evaluated.
-const KNOWN: [&str; 58] = [
+const KNOWN: [&str; 72] = [
     "Abs",
     "Add",
+    "And",
     "AveragePool",
     "BatchNormalization",
     "Cast",
+    "Ceil",
     "Clip",
     "Concat",
     "ConstantOfShape",
@@ -21,32 +23,44 @@ const KNOWN: [&str; 58] = [
     "Exp",
     "Expand",
     "Flatten",
+    "Floor",
     "Gather",
     "Gelu",
     "Gemm",
     "GlobalAveragePool",
     "GlobalMaxPool",
+    "Greater",
+    "GreaterOrEqual",
     "HardSigmoid",
     "HardSwish",
     "Identity",
     "LeakyRelu",
+    "Less",
+    "LessOrEqual",
     "Log",
+    "LogSoftmax",
     "MatMul",
     "Max",
     "MaxPool",
     "Min",
+    "Mod",
     "Mul",
     "Neg",
+    "Not",
+    "Or",
     "PRelu",
     "Pad",
     "Pow",
     "Reciprocal",
+    "ReduceMax",
     "ReduceMean",
     "ReduceSum",
     "Relu",
     "Reshape",
+    "Round",
     "Shape",
     "Sigmoid",
+    "Sign",
     "Size",
     "Slice",
     "Softmax",
@@ -82,8 +96,8 @@ pub(super) fn remedy(operator: &str) -> &'static str {
         }
         "MaxPool" | "AveragePool" | "LpPool" | "GlobalMaxPool" | "GlobalAveragePool" | "ReduceMax"
         | "ReduceMean" => {
-            "supported are MaxPool and AveragePool of a map, GlobalAveragePool, GlobalMaxPool, and ReduceMean over \
-             height and width"
+            "supported are MaxPool and AveragePool of a map, and the mean or the largest over height and width \
+             (GlobalAveragePool, GlobalMaxPool, ReduceMean, ReduceMax)"
         }
         "LSTM" | "GRU" | "RNN" | "Loop" | "Scan" | "If" => {
             "recurrent layers and control flow are not supported: use convolutions over time"

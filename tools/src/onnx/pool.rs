@@ -10,27 +10,29 @@ use super::node::{Node, unsupported};
 use crate::graph::Op;
 
 impl<'a> Importer<'a> {
-    /// GlobalAveragePool, GlobalMaxPool, AveragePool, MaxPool or ReduceMean of a map.
+    /// AveragePool, MaxPool, or the mean or largest of a whole map.
     pub(super) fn pool(&mut self, node: &'a Node, output: &str) -> Result<Option<Features>, Fault> {
         let name = node.input(0).unwrap_or_default();
         let Some(Meaning::Features(features)) = self.meanings.get(name).cloned() else { return Ok(None) };
-        let mean = !matches!(node.operator.as_str(), "MaxPool" | "GlobalMaxPool");
-        if let Some(reduced) = self.averaged_axes(node, name) {
+        let mean = !matches!(node.operator.as_str(), "MaxPool" | "GlobalMaxPool" | "ReduceMax");
+        if let Some(reduced) = self.reduced_axes(node, name) {
             let features = self.demand(node, name)?;
-            if self.averages_pixels(&features, [name, output], &reduced) {
-                let vector = Shape::vector(self.shape(&features).channels);
-                let inputs = vec![features.value];
-                return Ok(Some(self.add_layer(&node.name, Op::GlobalAveragePool, inputs, output, vector)));
+            if self.reduces_pixels(&features, [name, output], &reduced) {
+                let shape = self.shape(&features);
+                let op = if mean {
+                    Op::GlobalAveragePool
+                } else {
+                    Op::MaxPool { window: Window::new([shape.height, shape.width]) }
+                };
+                let vector = Shape::vector(shape.channels);
+                return Ok(Some(self.add_layer(&node.name, op, vec![features.value], output, vector)));
             }
         }
-        let kernel: Option<Vec<usize>> = match node.operator.as_str() {
-            "GlobalMaxPool" => self.trace.shape(name).get(2..).map(<[usize]>::to_vec),
-            "AveragePool" | "MaxPool" => {
-                let list = node.ints("kernel_shape").unwrap_or_default();
-                list.iter().map(|&n| n.try_into().ok()).collect()
-            }
-            _ => return Err(unsupported(node)),
-        };
+        if !matches!(node.operator.as_str(), "AveragePool" | "MaxPool") {
+            return Err(unsupported(node));
+        }
+        let kernel = node.ints("kernel_shape").unwrap_or_default();
+        let kernel: Option<Vec<usize>> = kernel.iter().map(|&n| n.try_into().ok()).collect();
         let window = kernel
             .and_then(|kernel| pair(&kernel))
             .and_then(|kernel| self.window(node, Padding::default(), kernel))
@@ -124,12 +126,12 @@ impl<'a> Importer<'a> {
         Ok(self.add_layer(&node.name, op, vec![features.value], output, pooled))
     }
 
-    /// The axes over which a node takes the mean of all there is, if it does.
-    fn averaged_axes(&self, node: &Node, name: &str) -> Option<Vec<usize>> {
+    /// The axes over which a node takes the mean or largest of all there is, if it does.
+    fn reduced_axes(&self, node: &Node, name: &str) -> Option<Vec<usize>> {
         let dims = self.trace.shape(name);
         let rank = dims.len();
         match node.operator.as_str() {
-            "GlobalAveragePool" => Some((2..rank).collect()),
+            "GlobalAveragePool" | "GlobalMaxPool" => Some((2..rank).collect()),
             // With one output pixel and no pads, the window covers what it covers; it must be the whole map.
             "AveragePool" => {
                 let kernel = node.ints("kernel_shape").unwrap_or_default().iter();
@@ -138,7 +140,7 @@ impl<'a> Importer<'a> {
                         && node.ints("pads").unwrap_or_default().iter().all(|&pad| pad == 0);
                 whole.then(|| (2..rank).collect())
             }
-            "ReduceMean" => {
+            "ReduceMean" | "ReduceMax" => {
                 let axes = match node.input(1) {
                     Some(name) => self.trace.ints(name)?,
                     None => node.ints("axes").unwrap_or_default().to_vec(),
@@ -152,8 +154,8 @@ impl<'a> Importer<'a> {
         }
     }
 
-    /// Whether the mean over some axes is, for each channel, that over all of its pixels.
-    fn averages_pixels(&self, features: &Features, [name, output]: [&str; 2], reduced: &[usize]) -> bool {
+    /// Whether to reduce some axes is, for each channel, to reduce all of its pixels.
+    fn reduces_pixels(&self, features: &Features, [name, output]: [&str; 2], reduced: &[usize]) -> bool {
         let shape = self.shape(features);
         let dims = self.trace.shape(name);
         let kept: usize =

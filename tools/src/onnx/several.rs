@@ -42,18 +42,20 @@ impl<'a> Importer<'a> {
         Ok(self.add_layer(&node.name, Op::Softmax, vec![features.value], output, shape))
     }
 
-    /// Whether a softmax makes all of its inputs sum to one.
+    /// Whether a softmax, or its logarithm, is that of all of its inputs.
     pub(super) fn is_softmax_of_all(&self, node: &Node, output: &str) -> bool {
         let name = node.input(0).unwrap_or_default();
         let logits: Vec<f32> = random_floats(self.trace.len(name)).iter().map(|x| 4.0 * x - 2.0).collect();
         let Ok(values) = self.evaluate(node, &[(name, &logits)], &[output]) else { return false };
         let sum: f64 = logits.iter().map(|&x| f64::from(x).exp()).sum();
+        let log = node.operator == "LogSoftmax";
         values.first().is_some_and(|shares| {
             shares.len() == logits.len()
                 && shares
                     .iter()
                     .zip(&logits)
-                    .all(|(&share, &logit)| (f64::from(share) - f64::from(logit).exp() / sum).abs() < 1e-5)
+                    .map(|(&share, &logit)| (f64::from(share), f64::from(logit).exp() / sum))
+                    .all(|(share, expected)| (if log { share.exp() } else { share } - expected).abs() < 1e-5)
         })
     }
 

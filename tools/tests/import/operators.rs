@@ -171,6 +171,7 @@ fn argmax_at_the_output() {
             .node("Reshape", "b zero", "y"),
         scores().node("Squeeze", "l zero", "v").node("ArgMax", "v", "y"),
         scores().node("Softmax", "l", "s").node_with("ArgMax", "s", "y", &without(1)),
+        scores().node("LogSoftmax", "l", "s").node_with("ArgMax", "s", "y", &axis(-1)),
     ] {
         let import = build.import();
         assert_eq!(names(&import.network), ["conv", "mean", "linear"]);
@@ -365,6 +366,19 @@ fn average_pools() {
         &[("kernel_shape", Ints(&[7, 6])), ("strides", Ints(&[9, 9])), ("pads", Ints(&[1, 1, 0, 0]))],
     );
     assert_eq!(names(&partial.import().network), ["conv", "average"]);
+}
+
+/// The largest of the whole map, by its axes.
+#[test]
+fn global_maxima() {
+    let pixels = conv().ints("axes", &[3, 2]).node_with("ReduceMax", "c axes", "y", &[("keepdims", Int(0))]);
+    let rows = conv()
+        .ints("axes", &[1, -2])
+        .node_with("Transpose", "c", "t", &[("perm", Ints(&[0, 2, 3, 1]))])
+        .node("ReduceMax", "t axes", "m")
+        .node("Tanh", "m", "y");
+    assert_eq!(names(&pixels.import().network), ["conv", "max", "conv"]);
+    assert_eq!(names(&rows.import().network), ["conv", "max", "Tanh"]);
 }
 
 #[test]

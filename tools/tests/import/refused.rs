@@ -165,6 +165,9 @@ fn argmax_of_other_than_the_scores() {
     assert_refused(inside, Some("a"), "not supported", "ArgMax over all");
     // The index of the largest element of a map is another on the device.
     assert_refused(flat().node_with("ArgMax", "f", "y", &[("axis", Int(1))]), Some("y"), "one vector", "1xK");
+    let shares =
+        conv().node("GlobalAveragePool", "c", "p").node_with("LogSoftmax", "p", "y", &[("axis", Int(1))]);
+    assert_refused(shares, Some("y"), "not supported", "at the scores");
 }
 
 #[test]
@@ -196,6 +199,16 @@ fn kernels_that_are_no_mixture() {
     );
     let rectified = mixed(routed().node("Relu", "logits", "r")).node("Conv", "x mixed", "y");
     assert_refused(rectified, Some("y"), "not through routing weights", "one sigmoid");
+    let hard = routed()
+        .ints("column", &[3, 1])
+        .node("HardSigmoid", "logits", "s")
+        .node("Reshape", "s column", "r")
+        .ints("axis", &[0])
+        .node("Mul", "r experts", "m")
+        .node("ReduceSum", "m axis", "sum")
+        .node("Reshape", "sum kernel", "k")
+        .node("Conv", "x k", "y");
+    assert_refused(hard, Some("m"), "no routing weights", "softmax");
     let two_groups = routed()
         .ints("groups", &[3, 1])
         .ints("row", &[1, 3])
