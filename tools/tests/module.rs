@@ -126,7 +126,7 @@ fn every_written_form_gives_the_bits_of_the_host_executor() {
 /// Sums, products, concatenations, pools, tables, softmax, in networks that have them all.
 #[test]
 fn every_operator_gives_the_bits_of_the_host_executor() {
-    for name in ["branches_legacy", "dynamic_dynamo", "blocks_legacy"] {
+    for name in ["branches_legacy", "dynamic_dynamo", "blocks_legacy", "keras_tf2onnx"] {
         let (base, _) = name.split_once('_').unwrap();
         let folder = "tests/fixtures/networks";
         let model = model(&format!("{folder}/{name}.onnx"), &format!("{folder}/{base}.calibrate.npy"));
