@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use condconv::{Padding, Shape};
 
+use super::absorb;
 use super::argmax;
 use super::engine::Engine;
 use super::error::Fault;
@@ -80,9 +81,11 @@ impl<'a> Importer<'a> {
         }
         let output = self.output()?;
         self.softmax_ends(output)?;
-        let network =
+        let mut network =
             Network { values: self.values, input, output, routings: self.routings, layers: self.layers };
-        let network = prune::prune(network);
+        network = prune::prune(network);
+        absorb::absorb(&mut network);
+        network = prune::prune(network);
         check_numbers(self.source, &network)?;
         let mut reordered = self.reordered;
         reordered.retain(|one| {

@@ -7,6 +7,7 @@
 //! The file is read in these steps: `wire` checks the framing, `source` the graph; `trace` runs it once for all
 //! shapes and constants; `import` walks over the nodes and gives each value a meaning, adding layers as it goes.
 
+mod absorb;
 mod argmax;
 mod auto_pad;
 mod combine;
