@@ -257,7 +257,11 @@ fn input_dims(input: &ValueInfoProto) -> Result<(Vec<usize>, bool), Fault> {
             Some(Ok(batch)) if index == 0 && batch > 1 => {
                 return Err(fault(&format!("has a batch of {batch}"), "export with a batch of 1"));
             }
-            Some(Ok(size)) if size > 0 => size,
+            Some(Ok(0)) => {
+                let remedy = "export with one pixel, channel or feature at the least";
+                return Err(fault(&format!("is empty in dimension {index}"), remedy));
+            }
+            Some(Ok(size)) => size,
             _ => {
                 let size = dim.dim_param.as_deref().unwrap_or("?");
                 return Err(fault(

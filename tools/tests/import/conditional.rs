@@ -213,3 +213,29 @@ fn fully_connected_by_a_list_of_experts() {
     assert_eq!(import.network.layers.len(), 1);
     assert_eq!(kernels(&import, 0).experts.len(), 4);
 }
+
+/// Zeros around the map, which the pool sees too.
+#[test]
+fn pads_before_pool_and_layer() {
+    let padded = |pool: &str, axes: &str, pad: &[i64]| {
+        let build = Build::new(&[1, 2, 5, 6])
+            .weights("fc", &[2, 3])
+            .weights("experts", &[3, 72])
+            .ints("kernel", &[4, 2, 3, 3])
+            .ints("pads", pad)
+            .ints("axes", &[2, 3]);
+        let build = build
+            .node("Pad", "x pads", "p")
+            .node(pool, &format!("p{axes}"), "pool")
+            .node("Flatten", "pool", "flat")
+            .node("MatMul", "flat fc", "logits")
+            .node("Sigmoid", "logits", "r")
+            .node("MatMul", "r experts", "m")
+            .node("Reshape", "m kernel", "w");
+        build.node_with("Conv", "p w", "y", &[("pads", Ints(&[0, 1, 1, 0]))]).import()
+    };
+    for (pool, axes) in [("GlobalAveragePool", ""), ("ReduceMean", " axes")] {
+        let import = padded(pool, axes, &[0, 0, 1, 0, 0, 0, 2, 1]);
+        assert_eq!(kernels(&import, import.network.layers.len() - 1).experts.len(), 3);
+    }
+}

@@ -125,6 +125,13 @@ fn pads_with_other_than_zeros() {
 }
 
 #[test]
+fn kernels_of_two_sizes() {
+    let build = Build::new(&[1, 2, 4, 4]).weights("w", &[2, 2, 3, 1]);
+    let contradiction = build.node_with("Conv", "x w", "y", &[("kernel_shape", Ints(&[1, 3]))]);
+    assert_refused(contradiction, Some("y"), "kernel_shape [1, 3] for weights of [3, 1]", "export");
+}
+
+#[test]
 fn inputs_and_outputs() {
     let mut two = conv().node("Relu", "c", "y");
     two.graph.output.extend(two.graph.output.clone());
