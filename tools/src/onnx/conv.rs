@@ -4,9 +4,9 @@ use condconv::{Geometry, Padding, Window};
 
 use super::error::Fault;
 use super::import::Importer;
-use super::meaning::{Features, Meaning, sample_shape};
+use super::meaning::{Features, Meaning, is_column, map_shape};
 use super::node::{Node, unsupported};
-use super::pool::sum;
+use super::pool::{sum, turned};
 use crate::graph::{Clamp, Kernels, Op};
 
 impl<'a> Importer<'a> {
@@ -19,13 +19,15 @@ impl<'a> Importer<'a> {
         let padding = features.padding;
         let input = self.shape(&features);
         let taps = self.trace.shape(weight).get(2..).unwrap_or_default();
-        let window = pair(taps).and_then(|kernel| self.window(node, padding, kernel)).ok_or_else(|| {
-            Fault::at(
-                node,
-                "its kernel, stride, pads or dilation are not supported",
-                "use a 1-D or 2-D convolution",
-            )
-        })?;
+        let column = is_column(self.trace.shape(data), input);
+        let window =
+            pair(taps).and_then(|kernel| self.window(node, padding, kernel, column)).ok_or_else(|| {
+                Fault::at(
+                    node,
+                    "its kernel, stride, pads or dilation are not supported",
+                    "use a 1-D or 2-D convolution",
+                )
+            })?;
         if let Some(stated) = node.ints("kernel_shape")
             && !stated.iter().map(|&n| usize::try_from(n).ok()).eq(taps.iter().map(|&n| Some(n)))
         {
@@ -40,7 +42,7 @@ impl<'a> Importer<'a> {
         let geometry = Geometry::new(input, channels, window, groups).map_err(|error| {
             Fault::at(node, format!("is inconsistent: {error}"), "check the shapes of this node")
         })?;
-        if sample_shape(self.trace.shape(output)) != Some(geometry.output()) {
+        if map_shape(self.trace.shape(output), input) != Some(geometry.output()) {
             return Err(unsupported(node));
         }
         let taps = window.taps();
@@ -56,8 +58,15 @@ impl<'a> Importer<'a> {
         Ok(self.add_layer(&node.name, op, vec![features.value], output, geometry.output()))
     }
 
-    /// The window of a convolution or pool, with zeros around the map added to its padding.
-    pub(super) fn window(&self, node: &Node, before: Padding, kernel: [usize; 2]) -> Option<Window> {
+    /// The window of a convolution or pool, with zeros around the map added to its padding. What is stated for the width
+    /// alone is meant for the height of a column.
+    pub(super) fn window(
+        &self,
+        node: &Node,
+        before: Padding,
+        kernel: [usize; 2],
+        column: bool,
+    ) -> Option<Window> {
         let attribute = |name: &str| -> Option<[usize; 2]> {
             let list = node.ints(name).unwrap_or_default();
             let list: Result<Vec<usize>, _> = list.iter().map(|&n| n.try_into()).collect();
@@ -73,7 +82,12 @@ impl<'a> Importer<'a> {
             [top, left, bottom, right] => Padding { top, left, bottom, right },
             _ => return None,
         };
-        Some(window.padding(sum(before, own)))
+        let Window { kernel: [h, w], stride: [down, right], dilation: [y, x], .. } = window;
+        Some(if column {
+            Window::new([w, h]).stride([right, down]).dilation([x, y]).padding(sum(before, turned(own)))
+        } else {
+            window.padding(sum(before, own))
+        })
     }
 
     /// The kernels of a layer, static or mixed. `arrange` brings one kernel into the order of the network.

@@ -4,9 +4,9 @@ use condconv::{Padding, Window};
 
 use super::error::Fault;
 use super::import::Importer;
-use super::meaning::{Features, Meaning};
+use super::meaning::{Features, Meaning, is_column};
 use super::node::{Node, unsupported};
-use super::pool::sum;
+use super::pool::{padded, sum, turned};
 use crate::graph::{Clamp, Kernels, Op};
 
 /// `scale * x + shift`, channel by channel.
@@ -113,6 +113,18 @@ impl<'a> Importer<'a> {
         self.affine(node, &features, output, &affine).map(Some)
     }
 
+    /// A tensor with its sign changed, as a difference needs it.
+    pub(super) fn negated(&mut self, node: &'a Node, output: &str) -> Result<Option<Features>, Fault> {
+        let name = node.input(0).unwrap_or_default();
+        if !matches!(self.meanings.get(name), Some(Meaning::Features(_))) {
+            return Ok(None);
+        }
+        let features = self.demand(node, name)?;
+        let channels = self.shape(&features).channels;
+        let affine = Affine { scale: vec![-1.0; channels], shift: vec![0.0; channels] };
+        self.affine(node, &features, output, &affine).map(Some)
+    }
+
     /// The constant that each channel meets, if each meets just one.
     fn channel_constants(&self, features: &Features, name: &str, output: &str) -> Option<Vec<f64>> {
         let shape = self.shape(features);
@@ -208,6 +220,8 @@ impl<'a> Importer<'a> {
         else {
             return Ok(None);
         };
+        let dims = self.trace.shape(node.input(0).unwrap_or_default());
+        let shape = padded(self.shape(&features), features.padding);
         let pads = match node.input(1) {
             Some(name) => self.trace.ints(name),
             None => node.ints("pads").map(<[i64]>::to_vec),
@@ -225,6 +239,7 @@ impl<'a> Importer<'a> {
         };
         let pads = pads.filter(|_| zeros && constant && node.input(3).is_none());
         let padding = pads.zip(channels).and_then(|(pads, channels)| padding(&pads, channels));
+        let padding = padding.map(|padding| if is_column(dims, shape) { turned(padding) } else { padding });
         match padding {
             Some(padding) => {
                 Ok(Some(Features { padding: sum(features.padding, padding), exclusive: false, ..features }))

@@ -8,7 +8,7 @@ use super::absorb;
 use super::argmax;
 use super::engine::Engine;
 use super::error::Fault;
-use super::meaning::{Features, Gate, Meaning, Order, channels_last, sample_shape};
+use super::meaning::{Features, Gate, Meaning, Order, channels_last, map_shape};
 use super::node::{Node, unsupported};
 use super::pointwise::Pointwise;
 use super::pool::padded;
@@ -181,6 +181,7 @@ impl<'a> Importer<'a> {
             | "MaxPool" => self.pool(node, output)?,
             "Gemm" | "MatMul" => self.linear(node, output)?,
             "Add" | "Sub" | "Mul" | "Div" | "Sum" => self.arithmetic(index, node, output)?,
+            "Neg" => self.negated(node, output)?,
             "Pad" => self.pad(node)?,
             "Sigmoid" | "Softmax" => return self.gate(index, node, output),
             "Concat" => match self.concat(index, node, output)? {
@@ -334,7 +335,8 @@ impl<'a> Importer<'a> {
         let inner = Features { padding: Padding::default(), ..features.clone() };
         self.in_order(node, &inner)?;
         let dims = self.trace.shape(name);
-        if sample_shape(dims) == Some(padded(self.shape(features), features.padding)) {
+        let shape = padded(self.shape(features), features.padding);
+        if map_shape(dims, shape) == Some(shape) {
             return Ok(());
         }
         Err(Fault::of_order(

@@ -107,6 +107,19 @@ pub(super) fn sample_shape(dims: &[usize]) -> Option<Shape> {
     }
 }
 
+/// Whether dimensions state but one axis, which is the height of a map of the shape given.
+pub(super) fn is_column(dims: &[usize], shape: Shape) -> bool {
+    dims.len() == 3 && shape.width == 1 && shape.height > 1
+}
+
+/// The shape of a map that is stored like another of the shape given.
+pub(super) fn map_shape(dims: &[usize], like: Shape) -> Option<Shape> {
+    match *dims {
+        [1, channels, height] if is_column(dims, like) => Some(Shape::new(height, 1, channels)),
+        _ => sample_shape(dims),
+    }
+}
+
 /// Whether at most one dimension is not 1.
 pub(super) fn is_vector(dims: &[usize]) -> bool {
     dims.iter().filter(|&&dim| dim != 1).count() <= 1

@@ -116,7 +116,7 @@ pub(super) fn remedy(operator: &str) -> &'static str {
         | "QLinearMatMul"
         | "MatMulInteger" => "export the float network: the converter quantises it itself",
         "Add" | "Sub" | "Concat" | "Mul" | "Div" | "Sum" | "Max" | "Min" => {
-            "supported are a constant per channel, the bias of a CondConv, sum and product of two tensors of one \
+            "supported are a constant per channel, the bias of a CondConv, sum, difference and product of tensors of one \
              shape, a map times one number a channel (squeeze-and-excitation), and Concat along channels"
         }
         "Reshape" | "Transpose" | "Slice" | "Split" | "Gather" | "Expand" | "Flatten" | "Squeeze"

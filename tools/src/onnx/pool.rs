@@ -5,7 +5,7 @@ use condconv::{Geometry, MaxPool2d, Padding, Shape, Window};
 use super::conv::pair;
 use super::error::Fault;
 use super::import::Importer;
-use super::meaning::{Features, Meaning, sample_shape};
+use super::meaning::{Features, Meaning, is_column, map_shape};
 use super::node::{Node, unsupported};
 use crate::graph::Op;
 
@@ -27,15 +27,28 @@ impl<'a> Importer<'a> {
                 let vector = Shape::vector(shape.channels);
                 return Ok(Some(self.add_layer(&node.name, op, vec![features.value], output, vector)));
             }
+            // The mean or largest of each row or column.
+            let shape = self.shape(&features);
+            let kernel = match reduced[..] {
+                [2] => Some([shape.height, 1]),
+                [3] => Some([1, shape.width]),
+                _ => None,
+            };
+            if let Some(kernel) = kernel.filter(|_| self.is_map(node, &features, name).is_ok()) {
+                return self
+                    .add_pool(node, &features, Window::new(kernel), mean.then_some(false), output)
+                    .map(Some);
+            }
         }
         if !matches!(node.operator.as_str(), "AveragePool" | "MaxPool") {
             return Err(unsupported(node));
         }
+        let column = is_column(self.trace.shape(name), padded(self.shape(&features), features.padding));
         let kernel = node.ints("kernel_shape").unwrap_or_default();
         let kernel: Option<Vec<usize>> = kernel.iter().map(|&n| n.try_into().ok()).collect();
         let window = kernel
             .and_then(|kernel| pair(&kernel))
-            .and_then(|kernel| self.window(node, Padding::default(), kernel))
+            .and_then(|kernel| self.window(node, Padding::default(), kernel, column))
             .ok_or_else(|| bad_window(node))?;
         let counts = node.int("count_include_pad").unwrap_or(0) != 0;
         // Zeros that a Pad adds count.
@@ -63,7 +76,7 @@ impl<'a> Importer<'a> {
     /// Whether a window yields the output's shape as it is.
     fn is_plain(&self, window: &Window, shape: Shape, output: &str) -> bool {
         MaxPool2d::<i8>::new(shape, *window).is_ok()
-            && window.output(shape, shape.channels).ok() == sample_shape(self.trace.shape(output))
+            && window.output(shape, shape.channels).ok() == map_shape(self.trace.shape(output), shape)
     }
 
     /// The window with so much padding at the end as rounding the output's size up asks for.
@@ -75,7 +88,7 @@ impl<'a> Importer<'a> {
         output: &str,
         padding_counts: bool,
     ) -> Result<Window, Fault> {
-        let wanted = sample_shape(self.trace.shape(output)).ok_or_else(|| bad_window(node))?;
+        let wanted = map_shape(self.trace.shape(output), shape).ok_or_else(|| bad_window(node))?;
         if window.output(shape, shape.channels).ok() == Some(wanted) {
             return Ok(window);
         }
@@ -116,7 +129,7 @@ impl<'a> Importer<'a> {
         let pooled = Geometry::new(shape, shape.channels, window, shape.channels)
             .map_err(|error| fault(format!("is inconsistent: {error}")))?
             .output();
-        if sample_shape(self.trace.shape(output)) != Some(pooled) {
+        if map_shape(self.trace.shape(output), pooled) != Some(pooled) {
             return Err(bad_window(node));
         }
         let op = match mean {
@@ -195,6 +208,12 @@ pub(super) fn sum(a: Padding, b: Padding) -> Padding {
         bottom: a.bottom + b.bottom,
         right: a.right + b.right,
     }
+}
+
+/// The padding of the height in place of that of the width, and the other way around.
+pub(super) fn turned(padding: Padding) -> Padding {
+    let Padding { top, left, bottom, right } = padding;
+    Padding { top: left, left: top, bottom: right, right: bottom }
 }
 
 /// The shape of a map with zeros around it.

@@ -53,7 +53,7 @@ impl Source {
         let output = only("output", graph.output.iter())?.name.clone().unwrap_or_default();
 
         let (nodes, mut initializers) = constants_apart(graph.node, graph.initializer)?;
-        let nodes = sum::in_pairs(nodes);
+        let nodes = sum::in_pairs(nodes, &initializers);
         let (output, argmax) = argmax::cut(&nodes, output)?;
         let nodes = contributing(nodes, &output);
         let mut nodes = named(nodes)?;

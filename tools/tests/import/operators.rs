@@ -203,6 +203,26 @@ fn sums() {
     assert_eq!(names(&square.network), ["conv", "mul"]);
 }
 
+/// A difference is a sum with one sign changed, in the layer that computes it where that is possible.
+#[test]
+fn differences() {
+    let import = two().node("Sub", "c d", "s").node("Relu", "s", "y").import();
+    assert_eq!(names(&import.network), ["conv", "conv", "add"]);
+    let kept = two().node("Relu", "d", "r").node("Sub", "c r", "y").import();
+    assert_eq!(names(&kept.network), ["conv", "conv", "conv", "add"]);
+    let own = conv().node("Sub", "c x", "y").weights("w", &[2, 2, 1, 1]).weights("b", &[2]);
+    let mut own = own;
+    own.graph.initializer.drain(..2);
+    assert_eq!(names(&own.import().network), ["conv", "conv", "add"]);
+    let computed = conv()
+        .weights("k", &[4, 1, 1])
+        .weights("j", &[4, 1, 1])
+        .node("Add", "k j", "a")
+        .node("Sub", "c a", "y")
+        .import();
+    assert_eq!(names(&computed.network), ["conv"]);
+}
+
 /// A constant is not folded into a sum, which has no weights.
 #[test]
 fn constants_after_sums() {

@@ -215,3 +215,54 @@ fn conditional_layers_of_rows() {
     assert_eq!(experts(&import.network), [2]);
     assert_eq!(import.network.layers[0].op.kernels().unwrap().expert_biases.len(), 2);
 }
+
+/// A map of one column, read as a line: time runs downwards in spectrograms.
+#[test]
+fn columns_read_as_lines() {
+    let column = || {
+        Build::new(&[1, 1, 20, 6])
+            .weights("w", &[4, 1, 3, 6])
+            .weights("v", &[5, 4, 3])
+            .ints("axis", &[3])
+            .ints("pads", &[0, 0, 2, 0, 0, 1])
+            .node("Conv", "x w", "c")
+            .node("Squeeze", "c axis", "s")
+    };
+    let import = column()
+        .node("Pad", "s pads", "p")
+        .node_with(
+            "Conv",
+            "p v",
+            "d",
+            &[("strides", Ints(&[2])), ("dilations", Ints(&[2])), ("pads", Ints(&[0, 1]))],
+        )
+        .node("Relu", "d", "r")
+        .node_with("MaxPool", "r", "m", &[("kernel_shape", Ints(&[2])), ("strides", Ints(&[2]))])
+        .node_with("AveragePool", "m", "y", &[("kernel_shape", Ints(&[2]))])
+        .import();
+    assert_eq!(output(&import.network), Shape::new(3, 1, 5));
+    let Op::Conv { window, .. } = &import.network.layers[1].op else { panic!("no convolution") };
+    assert_eq!((window.kernel, window.stride, window.dilation), ([3, 1], [2, 1], [2, 1]));
+    assert_eq!(window.padding, Padding::new(2, 0, 2, 0));
+    let pooled = column().node("Conv", "s v", "d").node("GlobalAveragePool", "d", "y").import();
+    assert_eq!(pooled.network.layers.len(), 3);
+}
+
+/// The mean of each row, or the largest of each column.
+#[test]
+fn maps_reduced_along_one_axis() {
+    let reduced = |operator: &str, axis: i64, dims: &[i64]| {
+        conv()
+            .ints("axis", &[axis])
+            .weights("fc", dims)
+            .node_with(operator, "c axis", "m", &[("keepdims", Int(0))])
+            .node("Flatten", "m", "f")
+            .node("MatMul", "f fc", "y")
+            .import()
+            .network
+    };
+    let rows = reduced("ReduceMean", 3, &[16, 2]);
+    assert_eq!(rows.values[rows.layers[1].output].shape, Shape::new(4, 1, 4));
+    let columns = reduced("ReduceMax", -2, &[24, 2]);
+    assert_eq!(columns.values[columns.layers[1].output].shape, Shape::new(1, 6, 4));
+}

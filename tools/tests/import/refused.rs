@@ -58,8 +58,8 @@ fn tensors_that_do_not_fit_each_other() {
         .node("MatMul", "f fc", "v")
         .node("Mul", "c v", "y");
     assert_refused(columns, Some("y"), "[1, 4]", "1xCx1x1");
-    assert_refused(conv().node("Sub", "c x", "y"), Some("y"), "not supported", "sum and product");
-    assert_refused(conv().node("Max", "c x", "y"), Some("y"), "not supported", "sum and product");
+    assert_refused(conv().node("Div", "c x", "y"), Some("y"), "not supported", "difference and product");
+    assert_refused(conv().node("Max", "c x", "y"), Some("y"), "not supported", "difference and product");
     let rows = conv().node_with("Concat", "c x", "y", &[("axis", Int(2))]);
     assert_refused(rows, Some("y"), "not supported", "along channels");
     let constant = conv().weights("k", &[1, 3, 4, 4]).node_with("Concat", "c k", "y", &[("axis", Int(1))]);
