@@ -72,6 +72,11 @@ impl<'a> Importer<'a> {
         {
             return Ok(Some(self.folded(&features, output)));
         }
+        if let Some(Meaning::Routed(gate)) = self.meanings.get(other).cloned()
+            && let Ok(Some(weighted)) = self.weighted(node, &features, &gate, other, output)
+        {
+            return Ok(Some(weighted));
+        }
         if !self.trace.is_constant(other) {
             return self.two_tensors(index, node, [a, b], output);
         }
@@ -289,7 +294,7 @@ impl<'a> Importer<'a> {
     }
 
     /// The tensor under the name that it has after a node was folded.
-    fn folded(&self, features: &Features, output: &str) -> Features {
+    pub(super) fn folded(&self, features: &Features, output: &str) -> Features {
         Features { exclusive: self.has_one_reader(output), ..features.clone() }
     }
 

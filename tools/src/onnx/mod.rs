@@ -10,6 +10,7 @@
 mod absorb;
 mod argmax;
 mod auto_pad;
+mod blend;
 mod combine;
 mod conv;
 mod engine;

@@ -95,6 +95,12 @@ impl<'a> Importer<'a> {
             self.in_order(node, &first)?;
             self.in_order(node, &second)?;
         }
+        if sum
+            && same
+            && let Some(blended) = self.blended(&first, &second, output)
+        {
+            return Ok(Some(blended));
+        }
         let scales = |name: &str, scale: &Features, map: &Features| {
             self.shape(scale).pixels() == 1 && scale.order.is_none() && self.is_per_channel(name, map, output)
         };

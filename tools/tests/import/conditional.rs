@@ -239,3 +239,56 @@ fn pads_before_pool_and_layer() {
         assert_eq!(kernels(&import, import.network.layers.len() - 1).experts.len(), 3);
     }
 }
+
+/// One convolution an expert, the outputs mixed: the same as mixed kernels, and a quarter of the work.
+#[test]
+fn convolutions_by_a_list_of_experts() {
+    let weighted = |norm: bool| {
+        let mut build = routed().ints("column", &[1, 1, 1, 1]).floats("one", &[4], &[1.0; 4]);
+        for expert in 0..3 {
+            build = build
+                .weights(&format!("w{expert}"), &[4, 2, 3, 3])
+                .weights(&format!("b{expert}"), &[4])
+                .ints(&format!("i{expert}"), &[expert])
+                .node("Conv", &format!("x w{expert} b{expert}"), &format!("c{expert}"))
+                .node_with("Gather", &format!("r i{expert}"), &format!("g{expert}"), &[("axis", Int(1))])
+                .node("Reshape", &format!("g{expert} column"), &format!("r{expert}"));
+            let map = if norm { "n" } else { "c" };
+            if norm {
+                let statistics = format!("c{expert} one b{expert} b{expert} one");
+                build = build.node("BatchNormalization", &statistics, &format!("n{expert}"));
+            }
+            build = build.node("Mul", &format!("r{expert} {map}{expert}"), &format!("m{expert}"));
+        }
+        build.node("Sum", "m0 m1 m2", "s").node("Relu", "s", "y").import()
+    };
+    for norm in [false, true] {
+        let import = weighted(norm);
+        assert_eq!(import.network.layers.len(), 1);
+        assert_eq!((kernels(&import, 0).experts.len(), kernels(&import, 0).expert_biases.len()), (3, 3));
+    }
+}
+
+/// The routing's own layers come after the experts' in the file.
+#[test]
+fn experts_before_their_routing() {
+    let import = Build::new(&[1, 2, 5, 6])
+        .weights("w", &[4, 2, 3, 3])
+        .weights("h", &[2, 5])
+        .weights("fc", &[5, 2])
+        .ints("second", &[1])
+        .ints("column", &[1, 1, 1, 1])
+        .node("Conv", "x w", "c")
+        .node("GlobalAveragePool", "x", "p")
+        .node("Flatten", "p", "f")
+        .node("MatMul", "f h", "hidden")
+        .node("Relu", "hidden", "active")
+        .node("MatMul", "active fc", "logits")
+        .node("Sigmoid", "logits", "r")
+        .node_with("Gather", "r second", "g", &[("axis", Int(1))])
+        .node("Reshape", "g column", "k")
+        .node("Mul", "c k", "y")
+        .import();
+    let names: Vec<_> = import.network.layers.iter().map(|layer| layer.name.as_str()).collect();
+    assert_eq!(names, ["p", "hidden", "c"]);
+}
