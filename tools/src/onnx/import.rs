@@ -354,7 +354,7 @@ impl<'a> Importer<'a> {
             Err(Fault::of_order(
                 node,
                 "reads a map whose elements were reordered",
-                "keep maps as NxCxHxW until they are flattened for a fully connected layer",
+                "bring maps back to NxCxHxW, their channels in the order of the layer before (no channel shuffle)",
             ))
         } else {
             Ok(())

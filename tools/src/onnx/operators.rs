@@ -86,28 +86,40 @@ pub(super) fn remedy(operator: &str) -> &'static str {
     match operator {
         "PRelu" | "Selu" | "Celu" | "Mish" | "Softsign" | "ThresholdedRelu" | "Erf" | "Exp" | "Log"
         | "Abs" | "Pow" | "Sqrt" | "Neg" | "Reciprocal" | "Softplus" | "Elu" | "Gelu" | "Swish" | "Tanh"
-        | "HardSwish" | "HardSigmoid" | "LeakyRelu" => {
+        | "HardSwish" | "HardSigmoid" | "LeakyRelu" | "Where" | "Sign" | "Floor" | "Ceil" | "Round" => {
             "supported activations are ReLU, ReLU6 and other clamps, LeakyReLU (or PReLU with one slope), ELU, HardSigmoid, \
-             HardSwish, Sigmoid, SiLU, Tanh and GELU, each of one tensor"
+             HardSwish, Sigmoid, SiLU, Softplus, Mish, Tanh and GELU, each of one tensor"
         }
         "Sigmoid" => "a sigmoid is supported as activation and as the routing function of a CondConv",
         "Softmax" | "LogSoftmax" | "Hardmax" | "ArgMax" | "TopK" => {
             "end the network at the scores, or at a softmax or an ArgMax over all of them: the largest is the class"
         }
-        "MaxPool" | "AveragePool" | "LpPool" | "GlobalMaxPool" | "GlobalAveragePool" | "ReduceMax"
-        | "ReduceMean" => {
-            "supported are MaxPool and AveragePool of a map, and the mean or the largest over height and width \
+        "MaxPool" | "AveragePool" | "LpPool" | "GlobalLpPool" | "GlobalMaxPool" | "GlobalAveragePool"
+        | "ReduceMax" | "ReduceMean" | "ReduceMin" | "ReduceSum" | "ReduceProd" | "ReduceL1" | "ReduceL2"
+        | "ReduceLogSumExp" | "ReduceSumSquare" => {
+            "supported are MaxPool and AveragePool of a map, and the mean or the largest over height, width or both \
              (GlobalAveragePool, GlobalMaxPool, ReduceMean, ReduceMax)"
+        }
+        "Gemm" | "MatMul" | "Einsum" => {
+            "supported are Gemm and MatMul of a vector, or of the channels of each pixel, and a matrix that is constant or \
+             mixed by routing weights; Einsum where it mixes experts, or applies a matrix to a vector"
         }
         "LSTM" | "GRU" | "RNN" | "Loop" | "Scan" | "If" => {
             "recurrent layers and control flow are not supported: use convolutions over time"
         }
+        "Attention" | "MultiHeadAttention" | "RotaryEmbedding" => {
+            "attention is not supported: use convolutions, or squeeze-and-excitation"
+        }
         "ConvTranspose" | "Resize" | "Upsample" | "DepthToSpace" | "GridSample" => {
             "upsampling is not supported: use Conv with a stride of 1 or more"
         }
-        "LayerNormalization" | "InstanceNormalization" | "GroupNormalization" | "LRN" | "LpNormalization" => {
-            "use BatchNormalization, which is folded into the layer before it"
-        }
+        "LayerNormalization"
+        | "InstanceNormalization"
+        | "GroupNormalization"
+        | "RMSNormalization"
+        | "MeanVarianceNormalization"
+        | "LRN"
+        | "LpNormalization" => "use BatchNormalization, which is folded into the layer before or after it",
         "QuantizeLinear"
         | "DequantizeLinear"
         | "DynamicQuantizeLinear"
@@ -121,8 +133,8 @@ pub(super) fn remedy(operator: &str) -> &'static str {
         }
         "Reshape" | "Transpose" | "Slice" | "Split" | "Gather" | "Expand" | "Flatten" | "Squeeze"
         | "Unsqueeze" => {
-            "supported where it only renames or reorders all elements: keep maps as NxCxHxW until they are \
-             flattened for a fully connected layer"
+            "supported where it only renames or reorders all elements, not where it takes some of them: keep maps as \
+             NxCxHxW until they are flattened for a fully connected layer"
         }
         _ => {
             "supported layers are Conv, Gemm, MatMul, BatchNormalization, pools, activations, Add, Mul, Concat, Pad, \

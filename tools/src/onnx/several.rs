@@ -115,7 +115,7 @@ impl<'a> Importer<'a> {
             return Err(Fault::at(
                 node,
                 format!("joins tensors of the shapes {a:?} and {b:?}"),
-                "supported are the sum and product of two tensors of one shape, and a map 1xCxHxW times 1xCx1x1",
+                "supported are sum, difference and product of tensors of one shape, and a map 1xCxHxW times 1xCx1x1",
             ));
         };
         let shape = self.shape(&map);

@@ -87,10 +87,10 @@ fn maps_that_are_reordered() {
 #[test]
 fn pools_that_are_not_supported() {
     let channels = conv().ints("axes", &[1]).node("ReduceMean", "c axes", "y");
-    assert_refused(channels, Some("y"), "not supported", "height and width");
+    assert_refused(channels, Some("y"), "not supported", "height, width or both");
     // As many numbers as the global pool would yield.
     let channels = Build::new(&[1, 2, 2, 1]).ints("axes", &[1]).node("ReduceMean", "x axes", "y");
-    assert_refused(channels, Some("y"), "not supported", "height and width");
+    assert_refused(channels, Some("y"), "not supported", "height, width or both");
     let empty = [("kernel_shape", Ints(&[2, 2])), ("pads", Ints(&[3, 0, 0, 0]))];
     assert_refused(
         conv().node_with("MaxPool", "c", "y", &empty),
