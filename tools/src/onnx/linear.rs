@@ -20,10 +20,34 @@ struct Product {
     vectors: usize,
 }
 
+/// The channel of each feature, and the pixel of each vector.
+struct Pixels {
+    channels: Vec<usize>,
+    places: Vec<usize>,
+}
+
 impl Product {
     /// Position of a feature of a vector among `features`.
     fn position(&self, vector: usize, feature: usize, features: usize) -> usize {
         if self.columns { feature * self.vectors + vector } else { vector * features + feature }
+    }
+
+    /// Where the vectors are the pixels of a map.
+    fn pixels(&self, features: &Features, shape: Shape) -> Option<Pixels> {
+        let pixels = shape.pixels();
+        if self.inputs != shape.channels || self.vectors != pixels || self.outputs == 0 {
+            return None;
+        }
+        let position =
+            |vector: usize, feature: usize| features.position(self.position(vector, feature, self.inputs));
+        let channels: Vec<_> = (0..self.inputs).map(|feature| position(0, feature) / pixels).collect();
+        let places: Vec<_> = (0..self.vectors).map(|vector| position(vector, 0) % pixels).collect();
+        let fits = |vector: usize, feature: usize| {
+            position(vector, feature) == channels[feature] * pixels + places[vector]
+        };
+        (0..self.vectors)
+            .all(|vector| (0..self.inputs).all(|feature| fits(vector, feature)))
+            .then_some(Pixels { channels, places })
     }
 
     /// Position of a weight in the matrix.
@@ -46,7 +70,11 @@ impl<'a> Importer<'a> {
             return Ok(None);
         }
         let Some(product) = self.product(node, data, weight) else { return Ok(None) };
-        if product.vectors == 1 && (product.columns || !self.trace.is_constant(weight)) {
+        let constant = self.trace.is_constant(weight);
+        if product.vectors == 1 && (product.columns || !constant) {
+            return Ok(None);
+        }
+        if !constant && !matches!(self.meanings.get(data), Some(Meaning::Features(_))) {
             return Ok(None);
         }
         let features = self.demand(node, data)?;
@@ -54,7 +82,21 @@ impl<'a> Importer<'a> {
         if product.vectors == 1 && product.outputs != 0 && shape.len() == product.inputs {
             return self.flat(node, weight, &features, &product, output).map(Some);
         }
-        self.pixel_by_pixel(node, weight, &features, &product, output).map(Some)
+        match product.pixels(&features, shape) {
+            Some(pixels) => self.pixel_by_pixel(node, weight, &features, &product, &pixels, output).map(Some),
+            // Perhaps the outputs of experts, to be mixed.
+            None if !constant => Ok(None),
+            None => Err(Fault::of_order(
+                node,
+                format!(
+                    "multiplies {:?} by a matrix of {} x {}",
+                    self.trace.shape(data),
+                    product.inputs,
+                    product.outputs
+                ),
+                "flatten the map before the fully connected layer, or use a Conv with kernel 1",
+            )),
+        }
     }
 
     /// What a Gemm or MatMul does, if its matrix is one.
@@ -96,36 +138,12 @@ impl<'a> Importer<'a> {
         weight: &str,
         features: &Features,
         product: &Product,
+        Pixels { channels, places }: &Pixels,
         output: &str,
     ) -> Result<Features, Fault> {
         let shape = self.shape(features);
         let pixels = shape.pixels();
-        let position = |vector: usize, feature: usize| {
-            features.position(product.position(vector, feature, product.inputs))
-        };
-        let is_map = product.inputs == shape.channels && product.vectors == pixels && product.outputs != 0;
-        let channels: Vec<_> =
-            (0..product.inputs).filter(|_| is_map).map(|feature| position(0, feature) / pixels).collect();
-        let places: Vec<_> =
-            (0..product.vectors).filter(|_| is_map).map(|vector| position(vector, 0) % pixels).collect();
-        let same = |vector: usize, feature: usize| {
-            position(vector, feature) == channels[feature] * pixels + places[vector]
-        };
-        if !is_map
-            || !(0..product.vectors).all(|vector| (0..product.inputs).all(|feature| same(vector, feature)))
-        {
-            return Err(Fault::of_order(
-                node,
-                format!(
-                    "multiplies {:?} by a matrix of {} x {}",
-                    self.trace.shape(node.input(usize::from(product.columns)).unwrap_or_default()),
-                    product.inputs,
-                    product.outputs
-                ),
-                "flatten the map before the fully connected layer, or use a Conv with kernel 1",
-            ));
-        }
-        let kernels = self.matrix(node, weight, product, &channels)?;
+        let kernels = self.matrix(node, weight, product, channels)?;
         let mut positions = vec![0; product.outputs * pixels];
         for vector in 0..product.vectors {
             for channel in 0..product.outputs {

@@ -191,6 +191,25 @@ fn fully_connected_by_outputs() {
     assert_eq!((kernels(&import, 0).experts.len(), kernels(&import, 0).expert_biases.len()), (4, 4));
 }
 
+/// The same, the outputs mixed by a product with the routing weights from either side.
+#[test]
+fn fully_connected_by_a_product_with_outputs() {
+    let table = |dims: &[i64]| {
+        let build = routed_vector().weights("experts", &[12, 20]).ints("table", dims).ints("vector", &[1, 5]);
+        build.node("MatMul", "flat experts", "all").node("Reshape", "all table", "each")
+    };
+    let left = table(&[4, 5]).node("MatMul", "r each", "y");
+    let right = table(&[1, 5, 4])
+        .ints("column", &[1, 4, 1])
+        .node("Reshape", "r column", "weights")
+        .node("MatMul", "each weights", "m")
+        .node("Reshape", "m vector", "y");
+    for build in [left, right] {
+        let import = build.import();
+        assert_eq!((import.network.layers.len(), kernels(&import, 0).experts.len()), (1, 4));
+    }
+}
+
 /// One fully connected layer an expert, as in a list of modules.
 #[test]
 fn fully_connected_by_a_list_of_experts() {
