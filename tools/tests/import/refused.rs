@@ -161,6 +161,8 @@ fn argmax_of_other_than_the_scores() {
     assert_refused(pixels, Some("y"), "[1, 2, 4, 4]", "1xK");
     let flat = || conv().node("Flatten", "c", "f");
     assert_refused(flat().node_with("ArgMax", "f", "y", &[("axis", Int(0))]), Some("y"), "one vector", "1xK");
+    let batch = conv().node("GlobalAveragePool", "c", "p").node("ArgMax", "p", "y");
+    assert_refused(batch, Some("y"), "[1, 2, 1, 1]", "1xK");
     let last = [("axis", Int(1)), ("select_last_index", Int(1))];
     assert_refused(
         flat().node_with("ArgMax", "f", "y", &last),
