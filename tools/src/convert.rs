@@ -14,7 +14,7 @@ use crate::onnx::{self, Import, ImportError};
 use crate::parallel;
 use crate::plan::Plan;
 use crate::quantize::{Calibration, Int16, Options, QuantizeError, Quantized, Trade, quantize, reuse_pools};
-use crate::reference::{Reference, ReferenceError, nhwc_from_nchw};
+use crate::reference::{Reference, ReferenceError};
 use crate::run::{Data, Runner};
 
 /// Why a command failed: the file, what is wrong with it, and what to do.
@@ -220,7 +220,7 @@ impl Model {
         (shape.pixels() == 1 && shape.channels > 1).then_some(shape.channels)
     }
 
-    /// The integer outputs for samples (NCHW), computed on the host, in parallel.
+    /// The integer outputs for samples, ordered as in the file, computed on the host, in parallel.
     #[must_use]
     pub fn scores(&self, samples: &[&[f32]]) -> Vec<Vec<i32>> {
         let network = &self.plan.network;
@@ -231,18 +231,17 @@ impl Model {
         })
     }
 
-    /// The network's integer input for a sample (NCHW), as the device quantises it.
+    /// The network's integer input for a sample, ordered as in the file, as the device quantises it.
     #[must_use]
     pub fn input(&self, sample: &[f32]) -> Data {
         let network = &self.plan.network;
         Data::input(&network.tensors[network.input], &self.nhwc(sample))
     }
 
-    /// A sample (NCHW) in the order of the device.
+    /// A sample, ordered as in the file, in the order of the device.
     #[must_use]
     pub fn nhwc(&self, sample: &[f32]) -> Vec<f32> {
-        let network = &self.plan.network;
-        nhwc_from_nchw(sample, network.tensors[network.input].shape)
+        self.reference.nhwc(sample)
     }
 
     /// Runs the integer network on the host.
