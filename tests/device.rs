@@ -24,9 +24,11 @@ impl Network {
         Self::from("models", name, data, |model, file, count| read_labels(file, count, model).unwrap())
     }
 
-    /// A network with random weights, so that any label will do.
+    /// Where the weights are random there are no labels, and any will do.
     fn fixture(name: &str, data: &str) -> Self {
-        Self::from("tests/fixtures/networks", name, data, |_, _, count| vec![0; count])
+        Self::from("tests/fixtures/networks", name, data, |model, file, count| {
+            if file.exists() { read_labels(file, count, model).unwrap() } else { vec![0; count] }
+        })
     }
 
     fn from(
@@ -84,6 +86,23 @@ fn every_operator() {
         for core in
             [Core::CortexM0, Core::CortexM3, Core::CortexM4, Core::CortexM7, Core::CortexM33, Core::CortexM55]
         {
+            network.check(core, 4);
+        }
+    }
+}
+
+/// Flash and RAM of small microcontrollers, the firmware around the network included.
+#[test]
+fn networks_of_the_size_of_microcontrollers() {
+    for (name, data) in [
+        ("mobilenet_v2_condconv_legacy", "mobilenet_v2_condconv"),
+        ("efficientnet_condconv_dynamo", "efficientnet_condconv"),
+    ] {
+        let network = Network::fixture(name, data);
+        let image = emulate::build(Core::CortexM4, &network.module).unwrap().sections().unwrap();
+        assert!(image.text + image.data < 256 * 1024, "{name}: {image:?}");
+        assert!(image.data + image.bss < 128 * 1024, "{name}: {image:?}");
+        for core in [Core::CortexM4, Core::CortexM7] {
             network.check(core, 4);
         }
     }
