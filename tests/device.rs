@@ -94,14 +94,14 @@ fn every_operator() {
 /// Flash and RAM of small microcontrollers, the firmware around the network included.
 #[test]
 fn networks_of_the_size_of_microcontrollers() {
-    for (name, data) in [
-        ("mobilenet_v2_condconv_legacy", "mobilenet_v2_condconv"),
-        ("efficientnet_condconv_dynamo", "efficientnet_condconv"),
+    for network in [
+        Network::load("resnet8", "digits"),
+        Network::fixture("mobilenet_v2_condconv_legacy", "mobilenet_v2_condconv"),
+        Network::fixture("efficientnet_condconv_dynamo", "efficientnet_condconv"),
     ] {
-        let network = Network::fixture(name, data);
         let image = emulate::build(Core::CortexM4, &network.module).unwrap().sections().unwrap();
-        assert!(image.text + image.data < 256 * 1024, "{name}: {image:?}");
-        assert!(image.data + image.bss < 128 * 1024, "{name}: {image:?}");
+        assert!(image.text + image.data < 256 * 1024, "{}: {image:?}", network.module.display());
+        assert!(image.data + image.bss < 128 * 1024, "{}: {image:?}", network.module.display());
         for core in [Core::CortexM4, Core::CortexM7] {
             network.check(core, 4);
         }
