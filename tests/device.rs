@@ -30,10 +30,12 @@ impl Network {
         Self::from("models", name, data, (module, options), labels)
     }
 
-    /// A network with random weights, so that any label will do.
+    /// Where the weights are random there are no labels, and any will do.
     fn fixture(name: &str, data: &str) -> Self {
         let options = (name, &Options::default());
-        Self::from("tests/fixtures/networks", name, data, options, |_, _, count| vec![0; count])
+        Self::from("tests/fixtures/networks", name, data, options, |model, file, count| {
+            if file.exists() { read_labels(file, count, model).unwrap() } else { vec![0; count] }
+        })
     }
 
     fn from(
@@ -91,6 +93,23 @@ fn every_operator() {
     {
         let network = Network::fixture(name, data);
         for core in Core::ALL {
+            network.check(core, 4);
+        }
+    }
+}
+
+/// Flash and RAM of small microcontrollers, the firmware around the network included.
+#[test]
+fn networks_of_the_size_of_microcontrollers() {
+    for network in [
+        Network::load("resnet8", "digits"),
+        Network::fixture("mobilenet_v2_condconv_legacy", "mobilenet_v2_condconv"),
+        Network::fixture("efficientnet_condconv_dynamo", "efficientnet_condconv"),
+    ] {
+        let image = emulate::build(Core::CortexM4, &network.module).unwrap().sections().unwrap();
+        assert!(image.text + image.data < 256 * 1024, "{}: {image:?}", network.module.display());
+        assert!(image.data + image.bss < 128 * 1024, "{}: {image:?}", network.module.display());
+        for core in [Core::CortexM4, Core::CortexM7] {
             network.check(core, 4);
         }
     }

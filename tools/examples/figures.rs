@@ -5,38 +5,29 @@
 //! ```
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
 
 use condconv_tools::convert::{Model, read_labels, read_samples};
 use condconv_tools::emulate::{self, Core};
 use condconv_tools::quantize::Options;
 use condconv_tools::verify::verify;
 
-/// Networks and the data that they are for.
-const NETWORKS: [(&str, &str); 9] = [
-    ("digits", "digits"),
-    ("digits_static", "digits"),
-    ("digits_wide", "digits"),
-    ("watch", "watch"),
-    ("watch_static", "watch"),
-    ("watch_wide", "watch"),
-    ("watch_acc", "watch_acc"),
-    ("watch_acc_static", "watch_acc"),
-    ("watch_acc_wide", "watch_acc"),
-];
+#[path = "../tests/shared/shipped.rs"]
+mod shipped;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
-    let file = |name: &str, end: &str| -> PathBuf { models.join(format!("{name}.{end}")) };
     println!(
         "| network | accuracy float / int8, % | agreement, % | SQNR, dB | MACs + mixing | flash | RAM | image flash | image RAM |"
     );
     println!("|---|---|---|---|---|---|---|---|---|");
     let (mut loss, mut agreement) = (0.0, 0.0);
-    for (name, data) in NETWORKS {
-        let model = Model::load(&file(name, "onnx"), &file(data, "calibrate.npy"), &Options::default())?;
-        let samples = read_samples(&file(data, "test.npy"), &model.import)?;
-        let labels = read_labels(&file(data, "labels.npy"), samples.len(), &model)?;
+    for (name, data) in shipped::NETWORKS {
+        let model = Model::load(
+            &shipped::file(name, "onnx"),
+            &shipped::file(data, "calibrate.npy"),
+            &Options::default(),
+        )?;
+        let samples = read_samples(&shipped::file(data, "test.npy"), &model.import)?;
+        let labels = read_labels(&shipped::file(data, "labels.npy"), samples.len(), &model)?;
         let samples: Vec<&[f32]> = samples.iter().collect();
         let result = verify(&model, &samples, Some(&labels))?;
         let folder = tempfile::tempdir()?;
@@ -59,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         loss += float - int8;
         agreement += agree;
     }
-    let count = NETWORKS.len() as f64;
+    let count = shipped::NETWORKS.len() as f64;
     println!(
         "\nAccuracy lost on average: {:.2} points. Agreement on average: {:.2} %.",
         loss / count,

@@ -40,7 +40,7 @@ enum Command {
     Verify {
         #[command(flatten)]
         model: ModelArgs,
-        /// Test inputs; the first axis is the sample, the rest as the model's input (NCHW)
+        /// Test inputs; the first axis is the sample, the rest as the model's input
         #[arg(long, value_name = "X.npy")]
         inputs: PathBuf,
         /// Integer labels of the test inputs
@@ -74,7 +74,7 @@ struct ModelArgs {
     #[arg(value_name = "MODEL.onnx")]
     model: PathBuf,
     /// Calibration inputs, 64 or better 256 from the training data; the first axis is the sample, the rest as
-    /// the model's input (NCHW)
+    /// the model's input
     #[arg(long, value_name = "X.npy")]
     calibrate: PathBuf,
     #[command(flatten)]

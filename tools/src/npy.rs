@@ -107,7 +107,7 @@ fn samples(path: &Path, input_dims: &[usize]) -> Result<Samples, Fault> {
     if shape.get(1..) != Some(sample) {
         return fault(
             format!("holds an array of {shape:?}, where the network takes [samples, {}]", list(sample)),
-            "store the samples along the first axis, each as the network's input (channels first)",
+            "store the samples along the first axis, the other axes as the network's input in the file",
         );
     }
     let length = sample.iter().product::<usize>().max(1);
@@ -160,6 +160,7 @@ impl Elements for Floats {
             (TypeChar::Float, 2) => numbers(file, f16::to_f32),
             (TypeChar::Float, 4) => numbers(file, |x: f32| x),
             (TypeChar::Float, 8) => numbers(file, |x: f64| x as f32),
+            (TypeChar::Uint, 8) => numbers(file, |x: u64| x as f32),
             _ => Ok(Integers.read(kind, size, file)?.into_iter().map(|x| x as f32).collect()),
         }
     }
@@ -175,6 +176,8 @@ impl Elements for Integers {
             (TypeChar::Uint, 1) => numbers(file, |x: u8| x.into()),
             (TypeChar::Uint, 2) => numbers(file, |x: u16| x.into()),
             (TypeChar::Uint, 4) => numbers(file, |x: u32| x.into()),
+            // A label of this size is no class, nor is the largest of the others.
+            (TypeChar::Uint, 8) => numbers(file, |x: u64| x.try_into().unwrap_or(i64::MAX)),
             (TypeChar::Int, 1) => numbers(file, |x: i8| x.into()),
             (TypeChar::Int, 2) => numbers(file, |x: i16| x.into()),
             (TypeChar::Int, 4) => numbers(file, |x: i32| x.into()),
@@ -190,7 +193,7 @@ fn numbers<T: Deserialize, U>(file: NpyFile<&[u8]>, convert: impl Fn(T) -> U) ->
     Ok(numbers.into_iter().map(convert).collect())
 }
 
-const ELEMENTS: &str = "store samples as float32, float16 or integers, labels as integers";
+const ELEMENTS: &str = "convert samples with .astype(numpy.float32), labels with .astype(numpy.int64)";
 
 const DAMAGED: &str = "write the array with numpy.save again";
 

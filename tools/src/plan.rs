@@ -275,7 +275,7 @@ fn place_routing_weights(network: &QuantizedNetwork) -> (Vec<Range<usize>>, usiz
         let layers = network.layers.iter().enumerate();
         layers.filter(move |(_, layer)| layer.op.experts().is_some_and(|experts| experts.routing == id))
     };
-    let lifetime = |id: usize| Some(uses(id).next()?.0..uses(id).last()?.0 + 1);
+    let lifetime = |id: usize| Some(uses(id).next()?.0..uses(id).next_back()?.0 + 1);
     let lifetimes: Vec<Option<Range<usize>>> = (0..network.routings.len()).map(lifetime).collect();
     let mut places: Vec<Range<usize>> = Vec::new();
     for (id, routing) in network.routings.iter().enumerate() {

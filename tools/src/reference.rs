@@ -15,6 +15,7 @@ pub struct Reference {
     engine: Arc<Engine>,
     input_name: String,
     input_dims: Vec<usize>,
+    input_order: Arc<[usize]>,
 }
 
 /// Why the float reference cannot run.
@@ -48,10 +49,21 @@ impl Reference {
             engine: Arc::clone(&import.engine),
             input_name: import.input_name.clone(),
             input_dims: import.input_dims.clone(),
+            input_order: Arc::clone(&import.input_order),
         }
     }
 
-    /// Computes the values named in `wanted` for one sample, in NCHW order as the sample is; names may repeat.
+    /// A sample, ordered as in the file, in the order of the device, NHWC.
+    ///
+    /// # Panics
+    ///
+    /// If it is shorter than the network's input.
+    #[must_use]
+    pub fn nhwc(&self, sample: &[f32]) -> Vec<f32> {
+        self.input_order.iter().map(|&index| sample[index]).collect()
+    }
+
+    /// Computes the values named in `wanted`, in NCHW order, for one sample ordered as in the file; names may repeat.
     ///
     /// # Errors
     ///

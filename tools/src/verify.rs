@@ -139,7 +139,7 @@ struct SampleResult {
     top_integer: usize,
 }
 
-/// Runs both networks on every input (NCHW), in parallel; the result does not depend on the number of threads.
+/// Runs both networks on every input, in parallel; the result does not depend on the number of threads.
 ///
 /// # Errors
 ///

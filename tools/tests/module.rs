@@ -1,5 +1,6 @@
 //! The generated module: compiled by a stranger's crate, run on the host, compared with the host's executor.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -7,6 +8,7 @@ use std::process::{Command, Output};
 use condconv_tools::convert::{Model, read_samples};
 use condconv_tools::plan::ScratchSize;
 use condconv_tools::quantize::{Int16, Options, Ranges};
+use rten_onnx::onnx::ModelProto;
 use tempfile::TempDir;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -128,7 +130,7 @@ fn every_written_form_gives_the_bits_of_the_host_executor() {
 /// Sums, products, concatenations, pools, tables, softmax, in networks that have them all.
 #[test]
 fn every_operator_gives_the_bits_of_the_host_executor() {
-    for name in ["branches_legacy", "dynamic_dynamo", "blocks_legacy"] {
+    for name in ["branches_legacy", "dynamic_dynamo", "blocks_legacy", "keras_tf2onnx"] {
         let (base, _) = name.split_once('_').unwrap();
         let folder = "tests/fixtures/networks";
         let model = model(&format!("{folder}/{name}.onnx"), &format!("{folder}/{base}.calibrate.npy"));
@@ -159,22 +161,67 @@ fn int16_tensors_give_the_bits_of_the_host_executor() {
     assert_equal(&run_module("int16_bytes", &model, &samples, &[]), &model.scores(&samples));
 }
 
-/// Names that are no identifiers, that are taken, and that try to leave their comment; kernels whose mixing buffer has
+/// An ONNX file whose nodes and values are called what no Rust program could call anything.
+fn with_odd_names(onnx: &Path) -> Vec<u8> {
+    const NAMES: [&str; 14] = [
+        "output_len",
+        "routing/0",
+        "weights",
+        "",
+        "9",
+        "fn",
+        "Größe",
+        "größe",
+        "a\nb",
+        "*/ `\"{}\\",
+        "classes",
+        "a/b",
+        "a.b",
+        "\u{202e}卷积",
+    ];
+    let mut model = ModelProto::parse_buf(&fs::read(onnx).unwrap()).unwrap();
+    let graph = model.graph.as_mut().unwrap();
+    let mut values: BTreeMap<String, String> = BTreeMap::new();
+    for node in &graph.node {
+        for name in node.input.iter().chain(&node.output).filter(|name| !name.is_empty()) {
+            let number = values.len();
+            // Values need names of their own; sanitised, these are the same.
+            values
+                .entry(name.clone())
+                .or_insert_with(|| format!("{}{}", NAMES[number % 14], "'".repeat(number / 14 + 1)));
+        }
+    }
+    for (node, name) in graph.node.iter_mut().zip(NAMES.iter().cycle()) {
+        node.name = Some((*name).into());
+        node.input
+            .iter_mut()
+            .chain(&mut node.output)
+            .for_each(|name| name.clone_from(&values[name.as_str()]));
+    }
+    for tensor in &mut graph.initializer {
+        tensor.name = tensor.name.as_ref().and_then(|name| values.get(name).cloned());
+    }
+    for value in graph.input.iter_mut().chain(&mut graph.output) {
+        value.name = value.name.as_ref().and_then(|name| values.get(name).cloned());
+    }
+    graph.value_info.clear();
+    model.write_buf().unwrap()
+}
+
+/// Names that are no identifiers, that are taken, and that try to leave their comment or line; kernels whose mixing buffer has
 /// an odd number of weights.
 #[test]
 fn any_names_and_any_sizes_make_a_module_that_compiles() {
-    let mut network = model(
-        "tests/fixtures/onnx/shared_routing_legacy.onnx",
-        "tests/fixtures/onnx/shared_routing_legacy.input.npy",
-    );
-    let names = ["output_len", "routing/0", "weights", "", "9", "conv", "conv", "*/ `\"{}\\", "classes"];
-    for (layer, name) in network.plan.network.layers.iter_mut().zip(names.iter().cycle()) {
-        layer.name = (*name).into();
-    }
-    let base = "tests/fixtures/onnx/shared_routing_legacy.input.npy";
-    let samples = read_samples(&Path::new(ROOT).join(base), &network.import).unwrap();
+    let base = "tests/fixtures/onnx/shared_routing_legacy";
+    let plain = model(&format!("{base}.onnx"), &format!("{base}.input.npy"));
+    let folder = tempfile::tempdir().unwrap();
+    let renamed = folder.path().join("renamed.onnx");
+    fs::write(&renamed, with_odd_names(&Path::new(ROOT).join(format!("{base}.onnx")))).unwrap();
+    let inputs = Path::new(ROOT).join(format!("{base}.input.npy"));
+    let network = Model::load(&renamed, &inputs, &Options::default()).unwrap();
+    let samples = read_samples(&inputs, &network.import).unwrap();
     let samples: Vec<&[f32]> = samples.iter().collect();
-    assert_equal(&run_module("names", &network, &samples, &[]), &network.scores(&samples));
+    assert_equal(&run_module("names", &network, &samples, &[]), &plain.scores(&samples));
 
     for name in
         ["timm_depthwise_dynamo", "depthwise_legacy", "one_expert_dynamo", "nibuiro_legacy", "flat_dynamo"]

@@ -50,6 +50,8 @@ fn all_element_types() {
     assert_eq!(read("<i2", bytes((0..12i16).map(i16::to_le_bytes))), expected);
     assert_eq!(read("<i4", bytes((0..12i32).map(i32::to_le_bytes))), expected);
     assert_eq!(read("<i8", bytes((0..12i64).map(i64::to_le_bytes))), expected);
+    assert_eq!(read("<u8", bytes((0..12u64).map(u64::to_le_bytes))), expected);
+    assert_eq!(read("<u8", bytes([u64::MAX; 12].map(u64::to_le_bytes))), [18_446_744_073_709_551_615.0; 12]);
 }
 
 #[test]
@@ -72,13 +74,14 @@ fn fortran_order() {
 #[test]
 fn unsuitable_samples() {
     let wrong = npy("|u1", "False", "(2, 3, 2)", &[0; 12]);
-    assert_refused(samples(&wrong), "[2, 3, 2], where the network takes [samples, 2, 3]", "channels first");
+    assert_refused(samples(&wrong), "[2, 3, 2], where the network takes [samples, 2, 3]", "in the file");
     let data = bytes([1.0, f32::NAN].into_iter().cycle().take(6).map(f32::to_le_bytes));
     assert_refused(samples(&npy("<f4", "False", "(1, 2, 3)", &data)), "sample 0 holds NaN", "remove");
     let data = bytes([1e300; 6].map(f64::to_le_bytes));
     assert_refused(samples(&npy("<f8", "False", "(1, 2, 3)", &data)), "sample 0 holds inf", "remove");
     assert_refused(samples(&npy("<c8", "False", "(1, 2, 3)", &[0; 48])), "<c8", "float32");
     assert_refused(samples(&npy("|O", "False", "(1, 2, 3)", &[0; 48])), "|O", "float32");
+    assert_refused(samples(&npy("|b1", "False", "(1, 2, 3)", &[0; 6])), "|b1", "astype(numpy.float32)");
 }
 
 #[test]
@@ -108,7 +111,9 @@ fn labels_are_integers() {
     assert_eq!(labels(&npy("|u1", "False", "(3,)", &[2, 0, 1])).unwrap(), [2, 0, 1]);
     let wide = bytes([7i64, 300].map(i64::to_le_bytes));
     assert_eq!(labels(&npy("<i8", "False", "(2,)", &wide)).unwrap(), [7, 300]);
-    assert_refused(labels(&npy("<f4", "False", "(1,)", &[0; 4])), "<f4", "integers");
+    assert_eq!(labels(&npy("<u8", "False", "(1,)", &300u64.to_le_bytes())).unwrap(), [300]);
+    assert_refused(labels(&npy("<f4", "False", "(1,)", &[0; 4])), "<f4", "astype(numpy.int64)");
+    assert_refused(labels(&npy("|b1", "False", "(1,)", &[1])), "|b1", "astype(numpy.int64)");
     assert_refused(labels(&npy("|i1", "False", "(2,)", &[0, 255])), "label -1", "from 0");
     assert_refused(labels(&npy("|u1", "False", "(2, 1)", &[0, 1])), "[2, 1]", "one label");
 }

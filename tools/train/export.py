@@ -51,7 +51,7 @@ def strip_metadata(path: Path):
 
 def write_samples(task: Task, folder: Path):
     chosen = torch.linspace(0, len(task.train.labels) - 1, CALIBRATION_INPUTS).long()
-    np.save(folder / f"{task.name}.calibrate.npy", task.train.inputs[chosen].numpy())
-    np.save(folder / f"{task.name}.test.npy", task.test.inputs.numpy())
-    np.save(folder / f"{task.name}.labels.npy", task.test.labels.numpy().astype(np.uint8))
-    (folder / f"{task.name}.classes.txt").write_text("".join(f"{label}\n" for label in task.labels))
+    np.save(folder / f"{task.data}.calibrate.npy", task.train.inputs[chosen].numpy())
+    np.save(folder / f"{task.data}.test.npy", task.test.inputs.numpy())
+    np.save(folder / f"{task.data}.labels.npy", task.test.labels.numpy().astype(np.uint8))
+    (folder / f"{task.data}.classes.txt").write_text("".join(f"{label}\n" for label in task.labels))

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from .network import Architecture, build, fold_input_scale
+from .network import Architecture, fold_input_scale
 from .task import Samples, Task
 
 
@@ -19,7 +19,7 @@ def logits(network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
 def train(architecture: Architecture, task: Task, seed: int) -> nn.Sequential:
     """Adam with a one-cycle rate, weight decay and label smoothing; the last epoch's weights."""
     torch.manual_seed(seed)
-    network = build(architecture)
+    network = architecture.build()
     samples, recipe = task.train, task.recipe
     steps = len(samples.labels) // recipe.batch
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=recipe.weight_decay)

@@ -10,7 +10,8 @@ from .fit import accuracy, train
 from .report import Run
 
 TASKS = {
-    "digits": digits.task,
+    "digits": partial(digits.task, "digits", digits.DS_CNN),
+    "resnet8": partial(digits.task, "resnet8", digits.RESNET8),
     "watch": partial(watch.task, "watch", 6),
     "watch_acc": partial(watch.task, "watch_acc", 3),
 }

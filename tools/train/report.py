@@ -101,13 +101,14 @@ the seed that is best on validation; `tools/train/README.md` tells which other w
 `NAME.json` has all the figures. A static twin has the layers of its CondConv network with one expert each; a wide static network has
 the twin's layers widened to the flash of the CondConv network. Multiply-adds leave out the mixing, which has a
 column of its own; flash is int8 weights with all experts and int16 routing matrices; RAM is the int8 input and
-output of the layer for which their sum is largest.
+output of the layer for which their sum is largest. ResNet8 is MLPerf Tiny's at half its width; its wide static network
+has nearly the original's filters, 16, 31 and 63 instead of 16, 32 and 64.
 
 | file | network | test | validation | test, each seed | mean ± std | multiply-adds | mixing | parameters | flash, bytes | RAM, bytes |
 |---|---|---|---|---|---|---|---|---|---|---|
 {rows}
 
-Beside each CondConv network: `NAME.calibrate.npy` (256 inputs of the training split), `NAME.test.npy` and
-`NAME.labels.npy` (the test split on which the accuracies were measured), `NAME.classes.txt` (the classes).
-DATA.md says where the data come from and what the inputs mean.
+Beside the CondConv networks, for digits, watch and watch_acc: `NAME.calibrate.npy` (256 inputs of the training split),
+`NAME.test.npy` and `NAME.labels.npy` (the test split on which the accuracies were measured), `NAME.classes.txt` (the
+classes). The ResNet8 networks have the inputs of digits. DATA.md says where the data come from and what the inputs mean.
 """

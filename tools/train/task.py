@@ -26,7 +26,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Task:
+    """`data` names the files of samples, which tasks may share."""
+
     name: str
+    data: str
     train: Samples
     validation: Samples
     test: Samples

@@ -12,7 +12,8 @@ import torch
 from seglearn.datasets import load_watch
 from torch.nn import functional as F
 
-from .network import Architecture, Block
+from .ds_cnn import DsCnn
+from .network import Block
 from .task import Recipe, Samples, Task
 
 SPLIT_SEED = 2019
@@ -36,8 +37,8 @@ FULL_SCALE = 4
 MIRROR = torch.tensor([-1, 1, 1, 1, -1, -1]).view(1, 6, 1, 1)
 
 
-def architecture(channels: int) -> Architecture:
-    return Architecture(
+def architecture(channels: int) -> DsCnn:
+    return DsCnn(
         channels_in=channels,
         classes=len(LABELS),
         stem=16,
@@ -62,6 +63,7 @@ def task(name: str, channels: int) -> Task:
     test = windows(recordings, test, channels, 1)
     return Task(
         name=name,
+        data=name,
         train=windows(recordings, train, channels, TRAIN_STRIDE),
         validation=windows(recordings, validation, channels, VALIDATION_STRIDE),
         test=thinned(test, TEST_WINDOWS),

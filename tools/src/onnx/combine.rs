@@ -85,7 +85,8 @@ impl<'a> Importer<'a> {
             Op::Linear { kernels: Kernels { routing: None, .. }, clamp: Clamp::NONE } => {
                 let input = layer.inputs[0];
                 let name = self.values[input].onnx_name.clone();
-                Some(Part { value: input, names: BTreeSet::from([name]) })
+                // In another order, it has no name in the graph itself.
+                self.trace.is_known(&name).then(|| Part { value: input, names: BTreeSet::from([name]) })
             }
             _ => None,
         }

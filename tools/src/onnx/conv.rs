@@ -4,9 +4,9 @@ use condconv::{Geometry, Padding, Window};
 
 use super::error::Fault;
 use super::import::Importer;
-use super::meaning::{Features, Meaning, sample_shape};
+use super::meaning::{Features, Meaning, is_column, map_shape};
 use super::node::{Node, unsupported};
-use super::pool::sum;
+use super::pool::{sum, turned};
 use crate::graph::{Clamp, Kernels, Op};
 
 impl<'a> Importer<'a> {
@@ -14,35 +14,36 @@ impl<'a> Importer<'a> {
         let (Some(data), Some(weight)) = (node.input(0), node.input(1)) else {
             return Err(unsupported(node));
         };
-        let mut features = self.demand_padded(node, data)?;
-        let padding = std::mem::take(&mut features.padding);
-        self.in_order(node, &features)?;
+        let features = self.demand_padded(node, data)?;
+        self.is_map(node, &features, data)?;
+        let padding = features.padding;
         let input = self.shape(&features);
-        let kernel = self.trace.shape(weight).get(2..).and_then(pair);
-        let window = kernel.and_then(|kernel| self.window(node, padding, kernel)).ok_or_else(|| {
-            Fault::at(
+        let taps = self.trace.shape(weight).get(2..).unwrap_or_default();
+        let column = is_column(self.trace.shape(data), input);
+        let window =
+            pair(taps).and_then(|kernel| self.window(node, padding, kernel, column)).ok_or_else(|| {
+                Fault::at(
+                    node,
+                    "its kernel, stride, pads or dilation are not supported",
+                    "use a 1-D or 2-D convolution",
+                )
+            })?;
+        if let Some(stated) = node.ints("kernel_shape")
+            && !stated.iter().map(|&n| usize::try_from(n).ok()).eq(taps.iter().map(|&n| Some(n)))
+        {
+            return Err(Fault::at(
                 node,
-                "its kernel, stride, pads or dilation are not supported",
-                "use a 1-D or 2-D convolution",
-            )
-        })?;
+                format!("states kernel_shape {stated:?} for weights of {taps:?}"),
+                "the file contradicts itself: export the network again",
+            ));
+        }
         let groups = node.int("group").and_then(|groups| usize::try_from(groups).ok()).unwrap_or(1);
         let channels = self.trace.shape(weight).first().copied().unwrap_or(0);
         let geometry = Geometry::new(input, channels, window, groups).map_err(|error| {
             Fault::at(node, format!("is inconsistent: {error}"), "check the shapes of this node")
         })?;
-        let padded =
-            if padding == Padding::default() { sample_shape(self.trace.shape(data)) } else { Some(input) };
-        if padded != Some(input) || sample_shape(self.trace.shape(output)) != Some(geometry.output()) {
-            return Err(Fault::at(
-                node,
-                format!(
-                    "reads {:?} and yields {:?} where 1xCxHxW is expected",
-                    self.trace.shape(data),
-                    self.trace.shape(output)
-                ),
-                "keep maps as 1xCxHxW: no Reshape that changes height, width or channels between layers",
-            ));
+        if map_shape(self.trace.shape(output), input) != Some(geometry.output()) {
+            return Err(unsupported(node));
         }
         let taps = window.taps();
         let kernels =
@@ -57,8 +58,15 @@ impl<'a> Importer<'a> {
         Ok(self.add_layer(&node.name, op, vec![features.value], output, geometry.output()))
     }
 
-    /// The window of a convolution or pool, with zeros around the map added to its padding.
-    pub(super) fn window(&self, node: &Node, before: Padding, kernel: [usize; 2]) -> Option<Window> {
+    /// The window of a convolution or pool, with zeros around the map added to its padding. What is stated for the width
+    /// alone is meant for the height of a column.
+    pub(super) fn window(
+        &self,
+        node: &Node,
+        before: Padding,
+        kernel: [usize; 2],
+        column: bool,
+    ) -> Option<Window> {
         let attribute = |name: &str| -> Option<[usize; 2]> {
             let list = node.ints(name).unwrap_or_default();
             let list: Result<Vec<usize>, _> = list.iter().map(|&n| n.try_into()).collect();
@@ -74,11 +82,16 @@ impl<'a> Importer<'a> {
             [top, left, bottom, right] => Padding { top, left, bottom, right },
             _ => return None,
         };
-        Some(window.padding(sum(before, own)))
+        let Window { kernel: [h, w], stride: [down, right], dilation: [y, x], .. } = window;
+        Some(if column {
+            Window::new([w, h]).stride([right, down]).dilation([x, y]).padding(sum(before, turned(own)))
+        } else {
+            window.padding(sum(before, own))
+        })
     }
 
-    /// The kernels of a convolution, static or mixed. `arrange` brings one kernel into the order of the network.
-    fn kernels(
+    /// The kernels of a layer, static or mixed. `arrange` brings one kernel into the order of the network.
+    pub(super) fn kernels(
         &mut self,
         node: &Node,
         weight: &str,
@@ -163,12 +176,7 @@ impl<'a> Importer<'a> {
             }
             _ => false,
         };
-        // One number a channel, along the channels of the map.
-        let dims = self.trace.shape(bias);
-        let along_channels = self.trace.len(bias) == channels
-            && super::fold::broadcast_strides(dims, self.trace.shape(output))
-                .is_some_and(|strides| strides.len() < 2 || strides[1] == 1 || channels == 1);
-        if !conditional || !along_channels || features.order.is_some() {
+        if !conditional || !self.is_per_channel(bias, features, output) {
             return Ok(false);
         }
         let mixed = self.probe_mixture(node, gate, bias)?;
@@ -183,9 +191,21 @@ impl<'a> Importer<'a> {
                 sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
             }
         }
-        self.values[features.value].onnx_name = output.into();
-        self.layers[layer].preactivation = output.into();
+        self.name_sums(layer, features, output);
         Ok(true)
+    }
+
+    /// Whether a value holds one number a channel, and broadcasts them along the channels of a map of the dimensions of
+    /// `output`.
+    pub(super) fn is_per_channel(&self, name: &str, features: &Features, output: &str) -> bool {
+        let shape = self.shape(features);
+        let (dims, target) = (self.trace.shape(name), self.trace.shape(output));
+        let axis = dims.iter().rposition(|&dim| dim != 1).unwrap_or(0);
+        let axis = (axis + target.len()).checked_sub(dims.len());
+        self.trace.len(name) == shape.channels
+            && self.trace.len(output) == shape.len()
+            && dims.iter().filter(|&&dim| dim != 1).count() <= 1
+            && (shape.channels == 1 || axis.is_some_and(|axis| features.channels_along(axis, target, shape)))
     }
 }
 

@@ -54,9 +54,11 @@ impl ImportError {
 /// An [`ImportError`] before the file is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fault {
-    place: Option<Place>,
+    place: Option<Box<Place>>,
     reason: String,
     remedy: String,
+    /// Whether the elements are not where they are expected, for which the way the input is taken may be to blame.
+    of_order: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,13 +70,23 @@ struct Place {
 impl Fault {
     /// A fault of the file as a whole.
     pub(super) fn new(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { place: None, reason: reason.into(), remedy: remedy.into() }
+        Self { place: None, reason: reason.into(), remedy: remedy.into(), of_order: false }
     }
 
     /// A fault of one node.
     pub(super) fn at(node: &Node, reason: impl Into<String>, remedy: impl Into<String>) -> Self {
         let place = Place { node: node.name.clone(), operator: node.operator.clone() };
-        Self { place: Some(place), ..Self::new(reason, remedy) }
+        Self { place: Some(Box::new(place)), ..Self::new(reason, remedy) }
+    }
+
+    /// A fault of one node: the elements that it reads are not where they should be.
+    pub(super) fn of_order(node: &Node, reason: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { of_order: true, ..Self::at(node, reason, remedy) }
+    }
+
+    /// Whether the way the input is taken may be to blame.
+    pub(super) fn is_of_order(&self) -> bool {
+        self.of_order
     }
 
     /// The same fault with another remedy.
@@ -85,7 +97,7 @@ impl Fault {
 
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some(Place { node, operator }) = &self.place {
+        if let Some(Place { node, operator }) = self.place.as_deref() {
             write!(f, "node `{node}` ({operator}): ")?;
         }
         write!(f, "{}; {}", self.reason, self.remedy)

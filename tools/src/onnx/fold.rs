@@ -4,9 +4,9 @@ use condconv::{Padding, Window};
 
 use super::error::Fault;
 use super::import::Importer;
-use super::meaning::{Features, Meaning, sample_shape};
+use super::meaning::{Features, Meaning, is_column};
 use super::node::{Node, unsupported};
-use super::pool::sum;
+use super::pool::{padded, sum, turned};
 use crate::graph::{Clamp, Kernels, Op};
 
 /// `scale * x + shift`, channel by channel.
@@ -19,14 +19,17 @@ impl<'a> Importer<'a> {
     pub(super) fn batch_norm(&mut self, node: &'a Node, output: &str) -> Result<Features, Fault> {
         let name = node.input(0).unwrap_or_default();
         let features = self.demand(node, name)?;
-        self.in_order(node, &features)?;
-        let channels = self.shape(&features).channels;
+        let shape = self.shape(&features);
+        let channels = shape.channels;
+        if !features.channels_along(1, self.trace.shape(name), shape) {
+            self.is_map(node, &features, name)?;
+        }
         let statistics = |index: usize| {
             let numbers = node.input(index).and_then(|name| self.trace.floats(name));
             numbers.filter(|numbers| numbers.len() == channels).ok_or_else(|| unsupported(node))
         };
         let (gamma, beta, mean, variance) = (statistics(1)?, statistics(2)?, statistics(3)?, statistics(4)?);
-        if node.int("training_mode").unwrap_or(0) != 0 || sample_shape(self.trace.shape(name)).is_none() {
+        if node.int("training_mode").unwrap_or(0) != 0 {
             return Err(Fault::at(
                 node,
                 "is exported in training mode",
@@ -69,6 +72,11 @@ impl<'a> Importer<'a> {
         {
             return Ok(Some(self.folded(&features, output)));
         }
+        if let Some(Meaning::Routed(gate)) = self.meanings.get(other).cloned()
+            && let Ok(Some(weighted)) = self.weighted(node, &features, &gate, other, output)
+        {
+            return Ok(Some(weighted));
+        }
         if !self.trace.is_constant(other) {
             return self.two_tensors(index, node, [a, b], output);
         }
@@ -76,8 +84,15 @@ impl<'a> Importer<'a> {
             features = self.demand(node, name)?;
         }
         let Some(constants) = self.channel_constants(&features, other, output) else {
+            if self.trace.len(output) > self.shape(&features).len() {
+                return Err(Fault::at(
+                    node,
+                    format!("multiplies `{other}` by numbers that are no routing weights"),
+                    "mix kernels by the sigmoid of one logit for each expert, or by the softmax of all",
+                ));
+            }
             return if features.order.is_none() {
-                Err(Fault::at(
+                Err(Fault::of_order(
                     node,
                     format!("`{other}` is not one constant per channel"),
                     "supported are constants per channel, which are folded into the layer before",
@@ -103,11 +118,23 @@ impl<'a> Importer<'a> {
         self.affine(node, &features, output, &affine).map(Some)
     }
 
+    /// A tensor with its sign changed, as a difference needs it.
+    pub(super) fn negated(&mut self, node: &'a Node, output: &str) -> Result<Option<Features>, Fault> {
+        let name = node.input(0).unwrap_or_default();
+        if !matches!(self.meanings.get(name), Some(Meaning::Features(_))) {
+            return Ok(None);
+        }
+        let features = self.demand(node, name)?;
+        let channels = self.shape(&features).channels;
+        let affine = Affine { scale: vec![-1.0; channels], shift: vec![0.0; channels] };
+        self.affine(node, &features, output, &affine).map(Some)
+    }
+
     /// The constant that each channel meets, if each meets just one.
     fn channel_constants(&self, features: &Features, name: &str, output: &str) -> Option<Vec<f64>> {
         let shape = self.shape(features);
         let dims = self.trace.shape(output);
-        if features.order.is_some() || self.trace.len(output) != shape.len() {
+        if self.trace.len(output) != shape.len() {
             return None;
         }
         let constants = self.trace.floats(name)?;
@@ -121,7 +148,7 @@ impl<'a> Importer<'a> {
                 rest /= dim;
             }
             let constant = f64::from(*constants.get(position)?);
-            if *channels[index / shape.pixels()].get_or_insert(constant) != constant {
+            if *channels[features.position(index) / shape.pixels()].get_or_insert(constant) != constant {
                 return None;
             }
         }
@@ -145,13 +172,13 @@ impl<'a> Importer<'a> {
             },
         };
         let features = self.demand(node, name)?;
-        self.in_order(node, &features)?;
         let layer = self.own_layer(&features);
         let (layer, features) = match layer.filter(|&layer| self.layers[layer].op.clamp_mut().is_some()) {
             Some(layer) => (layer, self.folded(&features, output)),
             None => {
+                let before = self.name_in_order(name, features.order.as_ref());
                 let (layer, features) = self.add_identity(node, &features, output);
-                self.layers[layer].preactivation = name.into();
+                self.layers[layer].preactivation = before;
                 (layer, features)
             }
         };
@@ -159,7 +186,7 @@ impl<'a> Importer<'a> {
             let within = |bound: f32| bound.max(bounds.min).min(bounds.max);
             *clamp = Clamp { min: within(clamp.min), max: within(clamp.max) };
         }
-        self.values[features.value].onnx_name = output.into();
+        self.values[features.value].onnx_name = self.name_in_order(output, features.order.as_ref());
         Ok(Some(features))
     }
 
@@ -198,6 +225,8 @@ impl<'a> Importer<'a> {
         else {
             return Ok(None);
         };
+        let dims = self.trace.shape(node.input(0).unwrap_or_default());
+        let shape = padded(self.shape(&features), features.padding);
         let pads = match node.input(1) {
             Some(name) => self.trace.ints(name),
             None => node.ints("pads").map(<[i64]>::to_vec),
@@ -206,8 +235,16 @@ impl<'a> Importer<'a> {
         let zeros = fill.is_none_or(|fill| fill.iter().all(|&x| x == 0.0))
             && node.float("value").unwrap_or(0.0) == 0.0;
         let constant = matches!(node.string("mode"), None | Some("constant"));
-        let padding =
-            pads.filter(|_| zeros && constant && node.input(3).is_none()).and_then(|pads| padding(&pads));
+        let channels = match &features.order {
+            None => Some(1),
+            Some(_) if features.is_channels_last(self.shape(&features)) => {
+                pads.as_ref().map(|pads| pads.len() / 2 - 1)
+            }
+            Some(_) => None,
+        };
+        let pads = pads.filter(|_| zeros && constant && node.input(3).is_none());
+        let padding = pads.zip(channels).and_then(|(pads, channels)| padding(&pads, channels));
+        let padding = padding.map(|padding| if is_column(dims, shape) { turned(padding) } else { padding });
         match padding {
             Some(padding) => {
                 Ok(Some(Features { padding: sum(features.padding, padding), exclusive: false, ..features }))
@@ -228,7 +265,6 @@ impl<'a> Importer<'a> {
         output: &str,
         affine: &Affine,
     ) -> Result<Features, Fault> {
-        self.in_order(node, features)?;
         let open = self.own_layer(features).filter(|&layer| {
             let op = &mut self.layers[layer].op;
             op.kernels().is_some() && op.clamp_mut().is_some_and(|clamp| *clamp == Clamp::NONE)
@@ -240,9 +276,15 @@ impl<'a> Importer<'a> {
         if let Some(kernels) = self.layers[layer].op.kernels_mut() {
             scale_and_shift(kernels, affine);
         }
-        self.values[features.value].onnx_name = output.into();
-        self.layers[layer].preactivation = output.into();
+        self.name_sums(layer, &features, output);
         Ok(features)
+    }
+
+    /// States that a layer's sums are the value of a name, and that no activation follows yet.
+    pub(super) fn name_sums(&mut self, layer: usize, features: &Features, output: &str) {
+        let name = self.name_in_order(output, features.order.as_ref());
+        self.values[features.value].onnx_name = name.clone();
+        self.layers[layer].preactivation = name;
     }
 
     /// The layer that computes a tensor, if nothing else reads it.
@@ -252,7 +294,7 @@ impl<'a> Importer<'a> {
     }
 
     /// The tensor under the name that it has after a node was folded.
-    fn folded(&self, features: &Features, output: &str) -> Features {
+    pub(super) fn folded(&self, features: &Features, output: &str) -> Features {
         Features { exclusive: self.has_one_reader(output), ..features.clone() }
     }
 
@@ -273,7 +315,8 @@ impl<'a> Importer<'a> {
             routing: None,
         };
         let op = Op::Conv { window: Window::new([1, 1]), groups: channels, kernels, clamp: Clamp::NONE };
-        let copy = self.add_layer(&node.name, op, vec![features.value], output, shape);
+        let order = features.order.clone();
+        let copy = self.add_ordered_layer(&node.name, op, vec![features.value], (output, order), shape);
         (self.layers.len() - 1, copy)
     }
 }
@@ -309,15 +352,21 @@ pub(super) fn broadcast_strides(dims: &[usize], target: &[usize]) -> Option<Vec<
     Some(strides)
 }
 
-/// The padding that an ONNX pads list of `2 * rank` numbers states, if it pads height and width only.
-fn padding(pads: &[i64]) -> Option<Padding> {
+/// The padding that an ONNX pads list of `2 * rank` numbers states, if it pads height and width only: neither the batch
+/// nor the axis of the channels.
+fn padding(pads: &[i64], channels: usize) -> Option<Padding> {
     let (start, end) = pads.split_at(pads.len() / 2);
-    let side = |side: i64| usize::try_from(side).ok();
-    match (start, end) {
-        (&[0, 0, top, left], &[0, 0, bottom, right]) => {
+    let sides = start.iter().zip(end).enumerate();
+    let (spatial, others): (Vec<_>, Vec<_>) = sides.partition(|(axis, _)| *axis != 0 && *axis != channels);
+    if others.len() != 2 || others.iter().any(|(_, sides)| *sides != (&0, &0)) {
+        return None;
+    }
+    let side = |side: &i64| usize::try_from(*side).ok();
+    match spatial[..] {
+        [(_, (top, bottom)), (_, (left, right))] => {
             Some(Padding { top: side(top)?, left: side(left)?, bottom: side(bottom)?, right: side(right)? })
         }
-        (&[0, 0, left], &[0, 0, right]) => {
+        [(_, (left, right))] => {
             Some(Padding { left: side(left)?, right: side(right)?, ..Padding::default() })
         }
         _ => None,

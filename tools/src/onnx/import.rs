@@ -4,15 +4,27 @@ use std::collections::HashMap;
 
 use condconv::{Padding, Shape};
 
+use super::absorb;
+use super::argmax;
 use super::engine::Engine;
 use super::error::Fault;
-use super::meaning::{Features, Gate, Meaning, sample_shape};
+use super::meaning::{Features, Gate, Meaning, Order, channels_last, map_shape};
 use super::node::{Node, unsupported};
 use super::pointwise::Pointwise;
+use super::pool::padded;
 use super::prune;
 use super::source::Source;
 use super::trace::Trace;
+use super::view::View;
 use crate::graph::{Function, Layer, Network, Op, Routing, RoutingId, Value, ValueId};
+
+/// A value of the graph that holds a tensor in another than NCHW order, and the name that it gets in that order.
+#[derive(Debug)]
+pub(super) struct Reordered {
+    pub(super) name: String,
+    pub(super) value: String,
+    pub(super) order: Order,
+}
 
 /// The network as far as it is built, and what each value of the graph means.
 pub(super) struct Importer<'a> {
@@ -27,6 +39,8 @@ pub(super) struct Importer<'a> {
     pub(super) pointwise: Pointwise,
     /// Padded maps that became tensors of their own, by name.
     pub(super) padded: HashMap<String, Features>,
+    /// Values whose numbers the network needs in NCHW order.
+    reordered: Vec<Reordered>,
     /// Whether sigmoids and the like are taken as layers at once, not put off until it is clear what they are for.
     pub(super) eager: bool,
     /// Index of the node that computes a value.
@@ -47,6 +61,7 @@ impl<'a> Importer<'a> {
             routing_of: HashMap::new(),
             pointwise: Pointwise::find(source, trace, engine),
             padded: HashMap::new(),
+            reordered: Vec::new(),
             eager: false,
             producers: nodes
                 .flat_map(|(index, node)| node.wanted_outputs().map(move |name| (name, index)))
@@ -54,34 +69,56 @@ impl<'a> Importer<'a> {
         }
     }
 
-    /// Imports the whole graph.
-    pub(super) fn network(mut self) -> Result<Network, Fault> {
-        let dims = &self.source.input_dims;
-        let shape = sample_shape(dims).ok_or_else(|| {
-            Fault::new(format!("the input has the shape {dims:?}"), "export with an input of 1xCxHxW")
-        })?;
-        let input = self.add_value(&self.source.input, shape);
-        self.meanings.insert(&self.source.input, Meaning::Features(self.features(input, &self.source.input)));
+    /// Imports the whole graph, its input taken for the map given. Yields the network, and what the float reference must
+    /// know besides the graph's own values.
+    pub(super) fn network(mut self, view: &View) -> Result<(Network, Vec<Reordered>), Fault> {
+        let name = self.source.input.as_str();
+        let input = self.add_value(name, view.order.as_ref(), view.shape);
+        let features = Features { order: view.order.clone(), ..self.features(input, name) };
+        self.meanings.insert(name, Meaning::Features(features));
         for (index, node) in self.source.nodes.iter().enumerate() {
             self.import(index, node);
         }
         let output = self.output()?;
         self.softmax_ends(output)?;
-        let network =
+        let mut network =
             Network { values: self.values, input, output, routings: self.routings, layers: self.layers };
-        let network = prune::prune(network);
+        network = prune::prune(network);
+        absorb::absorb(&mut network);
+        network = prune::prune(network);
         check_numbers(self.source, &network)?;
-        Ok(network)
+        let mut reordered = self.reordered;
+        reordered.retain(|one| {
+            network.values.iter().any(|value| value.onnx_name == one.name)
+                || network.layers.iter().any(|layer| layer.preactivation == one.name)
+        });
+        Ok((network, reordered))
     }
 
     fn output(&mut self) -> Result<ValueId, Fault> {
-        let name = self.source.output.as_str();
+        let source = self.source;
+        let mut name = source.output.as_str();
+        let scores = self.trace.shape(name);
+        if let Some(argmax) = &source.argmax {
+            if !argmax::is_over_all(argmax, scores) {
+                return Err(argmax::misplaced(argmax, scores));
+            }
+            // The largest share is that of the largest score.
+            name = self.before_softmax(name).unwrap_or(name);
+        }
         let Some(&producer) = self.producers.get(name) else {
             return Err(Fault::new("the graph computes nothing", "export a network with at least one layer"));
         };
-        let node = &self.source.nodes[producer];
+        let node = &source.nodes[producer];
         let output = self.demand(node, name)?;
-        self.in_order(node, &output)?;
+        let shape = self.shape(&output);
+        // The device holds maps channels last, whatever the file does; a vector has but one order.
+        if shape.pixels() == 1 || !output.is_channels_last(shape) {
+            self.in_order(node, &output)?;
+        }
+        if let Some(argmax) = source.argmax.as_ref().filter(|_| shape.pixels() != 1) {
+            return Err(argmax::misplaced(argmax, scores));
+        }
         match self.layers.iter().find(|layer| layer.output == output.value).map(|layer| &layer.op) {
             // Their results are of their inputs' type, and the network's output has its own.
             Some(Op::MaxPool { .. } | Op::Pad { .. }) => Ok(self.add_identity(node, &output, name).1.value),
@@ -91,6 +128,13 @@ impl<'a> Importer<'a> {
                 "export a network with at least one layer",
             )),
         }
+    }
+
+    /// The scores of which the largest share is taken, where a softmax stands between.
+    fn before_softmax(&self, name: &str) -> Option<&'a str> {
+        let node = self.producers.get(name).map(|&index| &self.source.nodes[index])?;
+        let is_softmax = matches!(node.operator.as_str(), "Softmax" | "LogSoftmax");
+        (is_softmax && self.is_softmax_of_all(node, name)).then(|| node.input(0))?
     }
 
     /// Probabilities are int16 and sum to one: nothing but the network's output needs them.
@@ -133,11 +177,11 @@ impl<'a> Importer<'a> {
             "Conv" => Some(self.conv(node, output)?),
             "BatchNormalization" => Some(self.batch_norm(node, output)?),
             "Relu" | "Clip" | "Max" | "Min" => self.clamp(node, output)?,
-            "GlobalAveragePool" | "GlobalMaxPool" | "ReduceMean" | "AveragePool" | "MaxPool" => {
-                self.pool(node, output)?
-            }
+            "GlobalAveragePool" | "GlobalMaxPool" | "ReduceMean" | "ReduceMax" | "AveragePool"
+            | "MaxPool" => self.pool(node, output)?,
             "Gemm" | "MatMul" => self.linear(node, output)?,
             "Add" | "Sub" | "Mul" | "Div" | "Sum" => self.arithmetic(index, node, output)?,
+            "Neg" => self.negated(node, output)?,
             "Pad" => self.pad(node)?,
             "Sigmoid" | "Softmax" => return self.gate(index, node, output),
             "Concat" => match self.concat(index, node, output)? {
@@ -180,16 +224,17 @@ impl<'a> Importer<'a> {
             return Ok(known.clone());
         }
         let padding = features.padding;
-        let inner = Features { padding: Padding::default(), ..features };
-        self.in_order(reader, &inner)?;
-        let shape = self.shape(&inner);
-        let shape = Shape {
-            height: shape.height + padding.top + padding.bottom,
-            width: shape.width + padding.left + padding.right,
-            ..shape
-        };
+        let inner = self.shape(&features);
+        let shape = padded(inner, padding);
+        let order = features.order.as_ref().and_then(|_| channels_last(shape));
         let node = self.producers.get(name).map_or(reader, |&index| &self.source.nodes[index]);
-        let padded = self.add_layer(&node.name, Op::Pad { padding }, vec![inner.value], name, shape);
+        let padded = self.add_ordered_layer(
+            &node.name,
+            Op::Pad { padding },
+            vec![features.value],
+            (name, order),
+            shape,
+        );
         self.padded.insert(name.into(), padded.clone());
         Ok(padded)
     }
@@ -225,10 +270,25 @@ impl<'a> Importer<'a> {
         self.producers.get(gate).and_then(|&index| self.source.nodes.get(index))
     }
 
-    /// A new tensor of the network.
-    pub(super) fn add_value(&mut self, onnx_name: &str, shape: Shape) -> ValueId {
-        self.values.push(Value { onnx_name: onnx_name.into(), shape });
+    /// A new tensor of the network, held by the value of the given name and order.
+    fn add_value(&mut self, name: &str, order: Option<&Order>, shape: Shape) -> ValueId {
+        let onnx_name = self.name_in_order(name, order);
+        self.values.push(Value { onnx_name, shape });
         self.values.len() - 1
+    }
+
+    /// The name under which the float reference yields a value in NCHW order.
+    pub(super) fn name_in_order(&mut self, name: &str, order: Option<&Order>) -> String {
+        let Some(order) = order else { return name.into() };
+        if let Some(known) = self.reordered.iter().find(|one| one.value == name) {
+            return known.name.clone();
+        }
+        let names = std::iter::successors(Some(format!("{name} as NCHW")), |name| Some(format!("{name}'")));
+        let is_free =
+            |name: &String| !self.trace.is_known(name) && self.reordered.iter().all(|one| one.name != *name);
+        let new = names.into_iter().find(is_free).unwrap_or_default();
+        self.reordered.push(Reordered { name: new.clone(), value: name.into(), order: order.clone() });
+        new
     }
 
     /// A new layer, whose output is the value of the given name, in NCHW order.
@@ -240,10 +300,22 @@ impl<'a> Importer<'a> {
         output: &str,
         shape: Shape,
     ) -> Features {
-        let value = self.add_value(output, shape);
-        let layer = Layer { name: name.into(), op, inputs, output: value, preactivation: output.into() };
-        self.layers.push(layer);
-        self.features(value, output)
+        self.add_ordered_layer(name, op, inputs, (output, None), shape)
+    }
+
+    /// A new layer, whose output is the value of the given name and order.
+    pub(super) fn add_ordered_layer(
+        &mut self,
+        name: &str,
+        op: Op,
+        inputs: Vec<ValueId>,
+        (output, order): (&str, Option<Order>),
+        shape: Shape,
+    ) -> Features {
+        let value = self.add_value(output, order.as_ref(), shape);
+        let preactivation = self.values[value].onnx_name.clone();
+        self.layers.push(Layer { name: name.into(), op, inputs, output: value, preactivation });
+        Features { order, ..self.features(value, output) }
     }
 
     fn features(&self, value: ValueId, name: &str) -> Features {
@@ -258,15 +330,31 @@ impl<'a> Importer<'a> {
         self.values[features.value].shape
     }
 
+    /// Refuses features that the graph does not hold as 1xCxHxW or 1xCxW.
+    pub(super) fn is_map(&self, node: &Node, features: &Features, name: &str) -> Result<(), Fault> {
+        let inner = Features { padding: Padding::default(), ..features.clone() };
+        self.in_order(node, &inner)?;
+        let dims = self.trace.shape(name);
+        let shape = padded(self.shape(features), features.padding);
+        if map_shape(dims, shape) == Some(shape) {
+            return Ok(());
+        }
+        Err(Fault::of_order(
+            node,
+            format!("reads {dims:?} where 1xCxHxW is expected"),
+            "keep maps as 1xCxHxW: no Reshape that changes height, width or channels between layers",
+        ))
+    }
+
     /// Refuses features whose elements were reordered or padded.
     pub(super) fn in_order(&self, node: &Node, features: &Features) -> Result<(), Fault> {
         if features.padding != Padding::default() {
             Err(Fault::at(node, "reads a padded map", "use the pads of the Conv or pool itself"))
         } else if features.order.is_some() {
-            Err(Fault::at(
+            Err(Fault::of_order(
                 node,
                 "reads a map whose elements were reordered",
-                "keep maps as NxCxHxW until they are flattened for a fully connected layer",
+                "bring maps back to NxCxHxW, their channels in the order of the layer before (no channel shuffle)",
             ))
         } else {
             Ok(())

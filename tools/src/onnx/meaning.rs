@@ -25,12 +25,15 @@ pub(super) enum Meaning {
 /// Name of the value that holds routing weights.
 pub(super) type Gate = Rc<str>;
 
+/// The position in a tensor's NCHW order of each of its elements.
+pub(super) type Order = Rc<[usize]>;
+
 /// A tensor of the network as the graph holds it.
 #[derive(Debug, Clone)]
 pub(super) struct Features {
     pub(super) value: ValueId,
     /// Where each element lies in the tensor's NCHW order; `None` if in that very order.
-    pub(super) order: Option<Rc<[usize]>>,
+    pub(super) order: Option<Order>,
     /// Zeros around the tensor, from a `Pad` that the next convolution absorbs.
     pub(super) padding: Padding,
     /// Whether no other node reads the tensor, under any name.
@@ -40,8 +43,24 @@ pub(super) struct Features {
 impl Features {
     /// The position in the tensor's NHWC order of each element.
     pub(super) fn nhwc(&self, shape: Shape) -> Vec<usize> {
-        let position = |index: usize| self.order.as_ref().map_or(index, |order| order[index]);
-        (0..shape.len()).map(|index| nchw_to_nhwc(position(index), shape)).collect()
+        (0..shape.len()).map(|index| nchw_to_nhwc(self.position(index), shape)).collect()
+    }
+
+    /// The position in the tensor's NCHW order of an element.
+    pub(super) fn position(&self, index: usize) -> usize {
+        self.order.as_ref().map_or(index, |order| order[index])
+    }
+
+    /// Whether the elements are in NHWC order.
+    pub(super) fn is_channels_last(&self, shape: Shape) -> bool {
+        self.order.is_some() && self.nhwc(shape).into_iter().eq(0..shape.len())
+    }
+
+    /// Whether the channel of each element is its index along an axis of dimensions that hold the tensor.
+    pub(super) fn channels_along(&self, axis: usize, dims: &[usize], shape: Shape) -> bool {
+        let Some(inner) = dims.get(axis + 1..) else { return false };
+        let inner: usize = inner.iter().product();
+        (0..shape.len()).all(|index| index / inner % dims[axis] == self.position(index) / shape.pixels())
     }
 }
 
@@ -61,6 +80,18 @@ pub(super) struct Part {
     pub(super) names: BTreeSet<String>,
 }
 
+/// The order of elements, if it is not NCHW order itself.
+pub(super) fn order(positions: Vec<usize>) -> Option<Order> {
+    let natural = positions.iter().enumerate().all(|(index, &position)| index == position);
+    (!natural).then(|| positions.into())
+}
+
+/// NHWC order.
+pub(super) fn channels_last(shape: Shape) -> Option<Order> {
+    let (pixels, channels) = (shape.pixels(), shape.channels);
+    order((0..shape.len()).map(|index| index % channels * pixels + index / channels).collect())
+}
+
 /// The position in NHWC order of the element at a position in NCHW order.
 pub(super) fn nchw_to_nhwc(position: usize, shape: Shape) -> usize {
     (position % shape.pixels()) * shape.channels + position / shape.pixels()
@@ -73,6 +104,19 @@ pub(super) fn sample_shape(dims: &[usize]) -> Option<Shape> {
         [1, channels, width] => Some(Shape::new(1, width, channels)),
         [1, features] | [features] => Some(Shape::vector(features)),
         _ => None,
+    }
+}
+
+/// Whether dimensions state but one axis, which is the height of a map of the shape given.
+pub(super) fn is_column(dims: &[usize], shape: Shape) -> bool {
+    dims.len() == 3 && shape.width == 1 && shape.height > 1
+}
+
+/// The shape of a map that is stored like another of the shape given.
+pub(super) fn map_shape(dims: &[usize], like: Shape) -> Option<Shape> {
+    match *dims {
+        [1, channels, height] if is_column(dims, like) => Some(Shape::new(height, 1, channels)),
+        _ => sample_shape(dims),
     }
 }
 

@@ -7,7 +7,10 @@
 //! The file is read in these steps: `wire` checks the framing, `source` the graph; `trace` runs it once for all
 //! shapes and constants; `import` walks over the nodes and gives each value a meaning, adding layers as it goes.
 
+mod absorb;
+mod argmax;
 mod auto_pad;
+mod blend;
 mod combine;
 mod conv;
 mod engine;
@@ -27,8 +30,10 @@ mod rename;
 mod routing;
 mod several;
 mod source;
+mod sum;
 mod tensor;
 mod trace;
+mod view;
 mod wire;
 
 use std::path::Path;
@@ -39,9 +44,10 @@ pub use error::ImportError;
 
 use crate::graph::Network;
 use error::Fault;
-use import::Importer;
+use import::{Importer, Reordered};
 use source::Source;
 use trace::Trace;
+use view::View;
 
 /// Larger files are refused unread.
 const MAX_FILE: u64 = 1 << 30;
@@ -54,6 +60,8 @@ pub struct Import {
     /// Dimensions of the input in the file, its batch of 1 included.
     pub input_dims: Vec<usize>,
     pub(crate) input_name: String,
+    /// Where each element of the input in NHWC order is in the file's order.
+    pub(crate) input_order: Arc<[usize]>,
     pub(crate) engine: Arc<Engine>,
 }
 
@@ -85,8 +93,39 @@ fn parse(bytes: &[u8]) -> Result<Import, Fault> {
     if auto_pad::resolve(&mut source, &trace) {
         engine = evaluator(&source)?;
     }
-    let network = Importer::new(&source, &trace, &engine).network()?;
-    Ok(Import { network, input_dims: source.input_dims, input_name: source.input, engine: Arc::new(engine) })
+    let (network, reordered, view) = import(&source, &trace, &engine)?;
+    if !reordered.is_empty() {
+        source.reorder(reordered);
+        engine = evaluator(&source)?;
+    }
+    Ok(Import {
+        network,
+        input_order: view.positions().into(),
+        input_dims: source.input_dims,
+        input_name: source.input,
+        engine: Arc::new(engine),
+    })
+}
+
+/// Imports the graph, its input taken for the first map that fits.
+fn import(source: &Source, trace: &Trace, engine: &Engine) -> Result<(Network, Vec<Reordered>, View), Fault> {
+    let mut first = None;
+    for view in View::candidates(source, trace, engine) {
+        match Importer::new(source, trace, engine).network(&view) {
+            Ok((network, reordered)) => return Ok((network, reordered, view)),
+            // A fault of another kind has more to say.
+            Err(fault)
+                if first.as_ref().is_none_or(|first: &Fault| first.is_of_order() && !fault.is_of_order()) =>
+            {
+                first = Some(fault);
+            }
+            Err(_) => {}
+        }
+    }
+    Err(first.unwrap_or_else(|| {
+        let reason = format!("the input has the shape {:?}", source.input_dims);
+        Fault::new(reason, "export with an input of 1xCxHxW or 1xHxWxC")
+    }))
 }
 
 fn evaluator(source: &Source) -> Result<Engine, Fault> {

@@ -23,6 +23,23 @@ pub(super) struct Node {
 }
 
 impl Node {
+    /// An operator without attributes, named after its output.
+    pub(super) fn new(operator: &str, inputs: [String; 2], output: String) -> Self {
+        let proto = NodeProto {
+            op_type: Some(operator.into()),
+            input: inputs.to_vec(),
+            output: vec![output.clone()],
+            ..NodeProto::default()
+        };
+        Self {
+            name: output.clone(),
+            operator: operator.into(),
+            inputs: inputs.into(),
+            outputs: vec![output],
+            proto,
+        }
+    }
+
     /// An integer attribute.
     pub(super) fn int(&self, name: &str) -> Option<i64> {
         self.attribute(name)?.i
@@ -112,8 +129,8 @@ pub(super) fn is_invisible(c: char) -> bool {
     c.is_control() || c == '\u{feff}' || directions.iter().any(|range| range.contains(&c))
 }
 
-/// Writes out what the evaluator does not do by itself.
-pub(super) fn simplify(node: &mut Node, input_rank: usize) {
+/// Writes out what the evaluator does not do by itself; `rank` is that of a convolution's weights.
+pub(super) fn simplify(node: &mut Node, rank: usize) {
     match node.operator.as_str() {
         "Dropout" if node.outputs.len() == 1 => {
             // It does nothing but in training.
@@ -124,7 +141,7 @@ pub(super) fn simplify(node: &mut Node, input_rank: usize) {
             node.proto = NodeProto { input, output, op_type, ..NodeProto::default() };
         }
         "Conv" if node.ints("kernel_shape").is_none() => {
-            let axes = input_rank.saturating_sub(2);
+            let axes = rank.saturating_sub(2);
             for (name, list) in
                 [("strides", vec![1; axes]), ("dilations", vec![1; axes]), ("pads", vec![0; 2 * axes])]
             {

@@ -2,12 +2,14 @@
 
 /// Operators that become layers, or that may stand between a routing and a kernel or between pool and logits,
 /// where they are evaluated.
-const KNOWN: [&str; 58] = [
+const KNOWN: [&str; 72] = [
     "Abs",
     "Add",
+    "And",
     "AveragePool",
     "BatchNormalization",
     "Cast",
+    "Ceil",
     "Clip",
     "Concat",
     "ConstantOfShape",
@@ -21,32 +23,44 @@ const KNOWN: [&str; 58] = [
     "Exp",
     "Expand",
     "Flatten",
+    "Floor",
     "Gather",
     "Gelu",
     "Gemm",
     "GlobalAveragePool",
     "GlobalMaxPool",
+    "Greater",
+    "GreaterOrEqual",
     "HardSigmoid",
     "HardSwish",
     "Identity",
     "LeakyRelu",
+    "Less",
+    "LessOrEqual",
     "Log",
+    "LogSoftmax",
     "MatMul",
     "Max",
     "MaxPool",
     "Min",
+    "Mod",
     "Mul",
     "Neg",
+    "Not",
+    "Or",
     "PRelu",
     "Pad",
     "Pow",
     "Reciprocal",
+    "ReduceMax",
     "ReduceMean",
     "ReduceSum",
     "Relu",
     "Reshape",
+    "Round",
     "Shape",
     "Sigmoid",
+    "Sign",
     "Size",
     "Slice",
     "Softmax",
@@ -72,28 +86,40 @@ pub(super) fn remedy(operator: &str) -> &'static str {
     match operator {
         "PRelu" | "Selu" | "Celu" | "Mish" | "Softsign" | "ThresholdedRelu" | "Erf" | "Exp" | "Log"
         | "Abs" | "Pow" | "Sqrt" | "Neg" | "Reciprocal" | "Softplus" | "Elu" | "Gelu" | "Swish" | "Tanh"
-        | "HardSwish" | "HardSigmoid" | "LeakyRelu" => {
+        | "HardSwish" | "HardSigmoid" | "LeakyRelu" | "Where" | "Sign" | "Floor" | "Ceil" | "Round" => {
             "supported activations are ReLU, ReLU6 and other clamps, LeakyReLU (or PReLU with one slope), ELU, HardSigmoid, \
-             HardSwish, Sigmoid, SiLU, Tanh and GELU, each of one tensor"
+             HardSwish, Sigmoid, SiLU, Softplus, Mish, Tanh and GELU, each of one tensor"
         }
         "Sigmoid" => "a sigmoid is supported as activation and as the routing function of a CondConv",
         "Softmax" | "LogSoftmax" | "Hardmax" | "ArgMax" | "TopK" => {
-            "end the network at the scores, or at a softmax over all of them: the largest is the class"
+            "end the network at the scores, or at a softmax or an ArgMax over all of them: the largest is the class"
         }
-        "MaxPool" | "AveragePool" | "LpPool" | "GlobalMaxPool" | "GlobalAveragePool" | "ReduceMax"
-        | "ReduceMean" => {
-            "supported are MaxPool and AveragePool of a map, GlobalAveragePool, GlobalMaxPool, and ReduceMean over \
-             height and width"
+        "MaxPool" | "AveragePool" | "LpPool" | "GlobalLpPool" | "GlobalMaxPool" | "GlobalAveragePool"
+        | "ReduceMax" | "ReduceMean" | "ReduceMin" | "ReduceSum" | "ReduceProd" | "ReduceL1" | "ReduceL2"
+        | "ReduceLogSumExp" | "ReduceSumSquare" => {
+            "supported are MaxPool and AveragePool of a map, and the mean or the largest over height, width or both \
+             (GlobalAveragePool, GlobalMaxPool, ReduceMean, ReduceMax)"
+        }
+        "Gemm" | "MatMul" | "Einsum" => {
+            "supported are Gemm and MatMul of a vector, or of the channels of each pixel, and a matrix that is constant or \
+             mixed by routing weights; Einsum where it mixes experts, or applies a matrix to a vector"
         }
         "LSTM" | "GRU" | "RNN" | "Loop" | "Scan" | "If" => {
             "recurrent layers and control flow are not supported: use convolutions over time"
         }
+        "Attention" | "MultiHeadAttention" | "RotaryEmbedding" => {
+            "attention is not supported: use convolutions, or squeeze-and-excitation"
+        }
         "ConvTranspose" | "Resize" | "Upsample" | "DepthToSpace" | "GridSample" => {
             "upsampling is not supported: use Conv with a stride of 1 or more"
         }
-        "LayerNormalization" | "InstanceNormalization" | "GroupNormalization" | "LRN" | "LpNormalization" => {
-            "use BatchNormalization, which is folded into the layer before it"
-        }
+        "LayerNormalization"
+        | "InstanceNormalization"
+        | "GroupNormalization"
+        | "RMSNormalization"
+        | "MeanVarianceNormalization"
+        | "LRN"
+        | "LpNormalization" => "use BatchNormalization, which is folded into the layer before or after it",
         "QuantizeLinear"
         | "DequantizeLinear"
         | "DynamicQuantizeLinear"
@@ -102,13 +128,13 @@ pub(super) fn remedy(operator: &str) -> &'static str {
         | "QLinearMatMul"
         | "MatMulInteger" => "export the float network: the converter quantises it itself",
         "Add" | "Sub" | "Concat" | "Mul" | "Div" | "Sum" | "Max" | "Min" => {
-            "supported are a constant per channel, the bias of a CondConv, sum and product of two tensors of one \
+            "supported are a constant per channel, the bias of a CondConv, sum, difference and product of tensors of one \
              shape, a map times one number a channel (squeeze-and-excitation), and Concat along channels"
         }
         "Reshape" | "Transpose" | "Slice" | "Split" | "Gather" | "Expand" | "Flatten" | "Squeeze"
         | "Unsqueeze" => {
-            "supported where it only renames or reorders all elements: keep maps as NxCxHxW until they are \
-             flattened for a fully connected layer"
+            "supported where it only renames or reorders all elements, not where it takes some of them: keep maps as \
+             NxCxHxW until they are flattened for a fully connected layer"
         }
         _ => {
             "supported layers are Conv, Gemm, MatMul, BatchNormalization, pools, activations, Add, Mul, Concat, Pad, \

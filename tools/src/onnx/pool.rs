@@ -5,30 +5,50 @@ use condconv::{Geometry, MaxPool2d, Padding, Shape, Window};
 use super::conv::pair;
 use super::error::Fault;
 use super::import::Importer;
-use super::meaning::{Features, Meaning, sample_shape};
+use super::meaning::{Features, Meaning, is_column, map_shape};
 use super::node::{Node, unsupported};
 use crate::graph::Op;
 
 impl<'a> Importer<'a> {
-    /// GlobalAveragePool, GlobalMaxPool, AveragePool, MaxPool or ReduceMean of a map.
+    /// AveragePool, MaxPool, or the mean or largest of a whole map.
     pub(super) fn pool(&mut self, node: &'a Node, output: &str) -> Result<Option<Features>, Fault> {
         let name = node.input(0).unwrap_or_default();
         let Some(Meaning::Features(features)) = self.meanings.get(name).cloned() else { return Ok(None) };
-        let mean = !matches!(node.operator.as_str(), "MaxPool" | "GlobalMaxPool");
-        if mean && self.is_global(node, name, output) {
-            return self.global_mean(node, name, output);
-        }
-        let kernel: Option<Vec<usize>> = match node.operator.as_str() {
-            "GlobalMaxPool" => self.trace.shape(name).get(2..).map(<[usize]>::to_vec),
-            "AveragePool" | "MaxPool" => {
-                let list = node.ints("kernel_shape").unwrap_or_default();
-                list.iter().map(|&n| n.try_into().ok()).collect()
+        let mean = !matches!(node.operator.as_str(), "MaxPool" | "GlobalMaxPool" | "ReduceMax");
+        if let Some(reduced) = self.reduced_axes(node, name) {
+            let features = self.demand(node, name)?;
+            if self.reduces_pixels(&features, [name, output], &reduced) {
+                let shape = self.shape(&features);
+                let op = if mean {
+                    Op::GlobalAveragePool
+                } else {
+                    Op::MaxPool { window: Window::new([shape.height, shape.width]) }
+                };
+                let vector = Shape::vector(shape.channels);
+                return Ok(Some(self.add_layer(&node.name, op, vec![features.value], output, vector)));
             }
-            _ => return Err(unsupported(node)),
-        };
+            // The mean or largest of each row or column.
+            let shape = self.shape(&features);
+            let kernel = match reduced[..] {
+                [2] => Some([shape.height, 1]),
+                [3] => Some([1, shape.width]),
+                _ => None,
+            };
+            if let Some(kernel) = kernel.filter(|_| self.is_map(node, &features, name).is_ok()) {
+                return self
+                    .add_pool(node, &features, Window::new(kernel), mean.then_some(false), output)
+                    .map(Some);
+            }
+        }
+        if !matches!(node.operator.as_str(), "AveragePool" | "MaxPool") {
+            return Err(unsupported(node));
+        }
+        let column = is_column(self.trace.shape(name), padded(self.shape(&features), features.padding));
+        let kernel = node.ints("kernel_shape").unwrap_or_default();
+        let kernel: Option<Vec<usize>> = kernel.iter().map(|&n| n.try_into().ok()).collect();
         let window = kernel
             .and_then(|kernel| pair(&kernel))
-            .and_then(|kernel| self.window(node, Padding::default(), kernel))
+            .and_then(|kernel| self.window(node, Padding::default(), kernel, column))
             .ok_or_else(|| bad_window(node))?;
         let counts = node.int("count_include_pad").unwrap_or(0) != 0;
         // Zeros that a Pad adds count.
@@ -46,15 +66,8 @@ impl<'a> Importer<'a> {
             }
         }
         let features = self.demand(node, name)?;
-        self.in_order(node, &features)?;
+        self.is_map(node, &features, name)?;
         let shape = self.shape(&features);
-        if sample_shape(self.trace.shape(name)) != Some(shape) {
-            return Err(Fault::at(
-                node,
-                format!("reads {:?} where 1xCxHxW is expected", self.trace.shape(name)),
-                "keep maps as 1xCxHxW: no Reshape that changes height, width or channels between layers",
-            ));
-        }
         let whole = self.whole(node, window, shape, output, mean && counts)?;
         let counts = counts && window.padding != Padding::default();
         self.add_pool(node, &features, whole, mean.then_some(counts), output).map(Some)
@@ -63,7 +76,7 @@ impl<'a> Importer<'a> {
     /// Whether a window yields the output's shape as it is.
     fn is_plain(&self, window: &Window, shape: Shape, output: &str) -> bool {
         MaxPool2d::<i8>::new(shape, *window).is_ok()
-            && window.output(shape, shape.channels).ok() == sample_shape(self.trace.shape(output))
+            && window.output(shape, shape.channels).ok() == map_shape(self.trace.shape(output), shape)
     }
 
     /// The window with so much padding at the end as rounding the output's size up asks for.
@@ -75,7 +88,7 @@ impl<'a> Importer<'a> {
         output: &str,
         padding_counts: bool,
     ) -> Result<Window, Fault> {
-        let wanted = sample_shape(self.trace.shape(output)).ok_or_else(|| bad_window(node))?;
+        let wanted = map_shape(self.trace.shape(output), shape).ok_or_else(|| bad_window(node))?;
         if window.output(shape, shape.channels).ok() == Some(wanted) {
             return Ok(window);
         }
@@ -116,7 +129,7 @@ impl<'a> Importer<'a> {
         let pooled = Geometry::new(shape, shape.channels, window, shape.channels)
             .map_err(|error| fault(format!("is inconsistent: {error}")))?
             .output();
-        if sample_shape(self.trace.shape(output)) != Some(pooled) {
+        if map_shape(self.trace.shape(output), pooled) != Some(pooled) {
             return Err(bad_window(node));
         }
         let op = match mean {
@@ -126,44 +139,56 @@ impl<'a> Importer<'a> {
         Ok(self.add_layer(&node.name, op, vec![features.value], output, pooled))
     }
 
-    fn global_mean(&mut self, node: &'a Node, name: &str, output: &str) -> Result<Option<Features>, Fault> {
-        let features = self.demand(node, name)?;
-        let shape = self.shape(&features);
-        if features.order.is_some() || sample_shape(self.trace.shape(name)) != Some(shape) {
-            return Ok(None);
-        }
-        let vector = Shape::vector(shape.channels);
-        Ok(Some(self.add_layer(&node.name, Op::GlobalAveragePool, vec![features.value], output, vector)))
-    }
-
-    /// Whether a node takes the mean over height and width, however it is written.
-    fn is_global(&self, node: &Node, name: &str, output: &str) -> bool {
+    /// The axes over which a node takes the mean or largest of all there is, if it does.
+    fn reduced_axes(&self, node: &Node, name: &str) -> Option<Vec<usize>> {
         let dims = self.trace.shape(name);
-        let channels = dims.get(1).copied().unwrap_or(0);
-        self.trace.len(output) == channels
-            && match node.operator.as_str() {
-                "GlobalAveragePool" => true,
-                // With one output pixel and no pads, the window covers what it covers; it must be the whole map.
-                "AveragePool" => {
-                    let kernel = node.ints("kernel_shape").unwrap_or_default().iter();
+        let rank = dims.len();
+        match node.operator.as_str() {
+            "GlobalAveragePool" | "GlobalMaxPool" => Some((2..rank).collect()),
+            // With one output pixel and no pads, the window covers what it covers; it must be the whole map.
+            "AveragePool" => {
+                let kernel = node.ints("kernel_shape").unwrap_or_default().iter();
+                let whole =
                     kernel.map(|&n| usize::try_from(n).ok()).eq(dims.iter().skip(2).map(|&n| Some(n)))
-                        && node.ints("pads").unwrap_or_default().iter().all(|&pad| pad == 0)
-                }
-                _ => self.averages_pixels(node, dims.len()),
+                        && node.ints("pads").unwrap_or_default().iter().all(|&pad| pad == 0);
+                whole.then(|| (2..rank).collect())
             }
+            "ReduceMean" | "ReduceMax" => {
+                let axes = match node.input(1) {
+                    Some(name) => self.trace.ints(name)?,
+                    None => node.ints("axes").unwrap_or_default().to_vec(),
+                };
+                let signed = i64::try_from(rank).ok()?;
+                axes.into_iter()
+                    .map(|axis| usize::try_from(if axis < 0 { axis + signed } else { axis }).ok())
+                    .collect()
+            }
+            _ => None,
+        }
     }
 
-    fn averages_pixels(&self, node: &Node, rank: usize) -> bool {
-        let axes = match node.input(1) {
-            Some(name) => self.trace.ints(name),
-            None => node.ints("axes").map(<[i64]>::to_vec),
+    /// Whether to reduce some axes is, for each channel, to reduce all of its pixels.
+    fn reduces_pixels(&self, features: &Features, [name, output]: [&str; 2], reduced: &[usize]) -> bool {
+        let shape = self.shape(features);
+        let dims = self.trace.shape(name);
+        let kept: usize =
+            (0..dims.len()).filter(|axis| !reduced.contains(axis)).map(|axis| dims[axis]).product();
+        // The index, of those that are kept, to which an element contributes.
+        let target = |mut index: usize| {
+            let (mut target, mut step) = (0, 1);
+            for (axis, &dim) in dims.iter().enumerate().rev() {
+                if !reduced.contains(&axis) {
+                    target += index % dim * step;
+                    step *= dim;
+                }
+                index /= dim;
+            }
+            target
         };
-        let rank = i64::try_from(rank).unwrap_or(0);
-        let mut axes: Vec<_> =
-            axes.unwrap_or_default().iter().map(|&axis| if axis < 0 { axis + rank } else { axis }).collect();
-        axes.sort_unstable();
-        axes.dedup();
-        rank > 2 && axes.into_iter().eq(2..rank)
+        kept == shape.channels
+            && self.trace.len(output) == shape.channels
+            && self.trace.len(name) == shape.len()
+            && (0..shape.len()).all(|index| target(index) == features.position(index) / shape.pixels())
     }
 }
 
@@ -182,5 +207,20 @@ pub(super) fn sum(a: Padding, b: Padding) -> Padding {
         left: a.left + b.left,
         bottom: a.bottom + b.bottom,
         right: a.right + b.right,
+    }
+}
+
+/// The padding of the height in place of that of the width, and the other way around.
+pub(super) fn turned(padding: Padding) -> Padding {
+    let Padding { top, left, bottom, right } = padding;
+    Padding { top: left, left: top, bottom: right, right: bottom }
+}
+
+/// The shape of a map with zeros around it.
+pub(super) fn padded(shape: Shape, padding: Padding) -> Shape {
+    Shape {
+        height: shape.height + padding.top + padding.bottom,
+        width: shape.width + padding.left + padding.right,
+        ..shape
     }
 }

@@ -1,8 +1,10 @@
 //! Layers of several tensors: sums, products, concatenations. And activations, which are no longer looked into.
 
+use condconv::Shape;
+
 use super::error::Fault;
 use super::import::Importer;
-use super::meaning::{Features, Meaning, is_vector, sample_shape};
+use super::meaning::{Features, Meaning, is_vector, order, sample_shape};
 use super::node::{Node, unsupported};
 use super::trace::random_floats;
 use crate::graph::{Clamp, Function, Op};
@@ -20,9 +22,9 @@ impl<'a> Importer<'a> {
             return Ok(None);
         }
         let features = self.demand(node, root)?;
-        self.in_order(node, &features)?;
         let shape = self.shape(&features);
-        Ok(Some(self.add_layer(&node.name, Op::Activation(function), vec![features.value], output, shape)))
+        let (op, inputs) = (Op::Activation(function), vec![features.value]);
+        Ok(Some(self.add_ordered_layer(&node.name, op, inputs, (output, features.order), shape)))
     }
 
     /// Adds the layer of a softmax over the features of a vector.
@@ -40,18 +42,20 @@ impl<'a> Importer<'a> {
         Ok(self.add_layer(&node.name, Op::Softmax, vec![features.value], output, shape))
     }
 
-    /// Whether a softmax makes all of its inputs sum to one.
+    /// Whether a softmax, or its logarithm, is that of all of its inputs.
     pub(super) fn is_softmax_of_all(&self, node: &Node, output: &str) -> bool {
         let name = node.input(0).unwrap_or_default();
         let logits: Vec<f32> = random_floats(self.trace.len(name)).iter().map(|x| 4.0 * x - 2.0).collect();
         let Ok(values) = self.evaluate(node, &[(name, &logits)], &[output]) else { return false };
         let sum: f64 = logits.iter().map(|&x| f64::from(x).exp()).sum();
+        let log = node.operator == "LogSoftmax";
         values.first().is_some_and(|shares| {
             shares.len() == logits.len()
                 && shares
                     .iter()
                     .zip(&logits)
-                    .all(|(&share, &logit)| (f64::from(share) - f64::from(logit).exp() / sum).abs() < 1e-5)
+                    .map(|(&share, &logit)| (f64::from(share), f64::from(logit).exp() / sum))
+                    .all(|(share, expected)| (if log { share.exp() } else { share } - expected).abs() < 1e-5)
         })
     }
 
@@ -84,43 +88,39 @@ impl<'a> Importer<'a> {
         };
         let first = self.demand(node, a)?;
         let second = self.demand(node, b)?;
-        for features in [&first, &second] {
-            self.in_order(node, features)?;
+        let dims = |name: &str| self.trace.shape(name).iter().skip_while(|&&dim| dim == 1);
+        let whole = |name: &str| dims(name).eq(dims(output));
+        let same = whole(a) && whole(b) && self.shape(&first) == self.shape(&second);
+        if same && first.order != second.order {
+            self.in_order(node, &first)?;
+            self.in_order(node, &second)?;
         }
-        let shape = sample_shape(self.trace.shape(output)).ok_or_else(|| unsupported(node))?;
-        let same = |name: &str, features: &Features| {
-            self.shape(features) == shape && sample_shape(self.trace.shape(name)) == Some(shape)
+        if sum
+            && same
+            && let Some(blended) = self.blended(&first, &second, output)
+        {
+            return Ok(Some(blended));
+        }
+        let scales = |name: &str, scale: &Features, map: &Features| {
+            self.shape(scale).pixels() == 1 && scale.order.is_none() && self.is_per_channel(name, map, output)
         };
-        let is_same = [same(a, &first), same(b, &second)];
-        let per_channel = |name: &str, features: &Features| {
-            let dims = self.trace.shape(name);
-            let rank = self.trace.shape(output).len();
-            let channel_axis = (dims.len() + 1).checked_sub(rank);
-            let vector =
-                self.shape(features).pixels() == 1 && self.shape(features).channels == shape.channels;
-            vector
-                && channel_axis.is_some_and(|axis| {
-                    dims.iter()
-                        .enumerate()
-                        .all(|(at, &dim)| dim == if at == axis { shape.channels } else { 1 })
-                })
-        };
-        let (op, inputs) = if sum && is_same == [true, true] {
-            (Op::Add { clamp: Clamp::NONE }, [first, second])
-        } else if !sum && is_same[0] && (is_same[1] || per_channel(b, &second)) {
-            (Op::Mul { clamp: Clamp::NONE }, [first, second])
-        } else if !sum && is_same[1] && per_channel(a, &first) {
-            (Op::Mul { clamp: Clamp::NONE }, [second, first])
+        let (op, map, other) = if sum && same {
+            (Op::Add { clamp: Clamp::NONE }, first, second)
+        } else if !sum && whole(a) && (same || scales(b, &second, &first)) {
+            (Op::Mul { clamp: Clamp::NONE }, first, second)
+        } else if !sum && whole(b) && scales(a, &first, &second) {
+            (Op::Mul { clamp: Clamp::NONE }, second, first)
         } else {
             let (a, b) = (self.trace.shape(a), self.trace.shape(b));
             return Err(Fault::at(
                 node,
                 format!("joins tensors of the shapes {a:?} and {b:?}"),
-                "supported are the sum and product of two tensors of one shape, and a map 1xCxHxW times 1xCx1x1",
+                "supported are sum, difference and product of tensors of one shape, and a map 1xCxHxW times 1xCx1x1",
             ));
         };
-        let inputs = inputs.iter().map(|features| features.value).collect();
-        Ok(Some(self.add_layer(&node.name, op, inputs, output, shape)))
+        let shape = self.shape(&map);
+        let inputs = vec![map.value, other.value];
+        Ok(Some(self.add_ordered_layer(&node.name, op, inputs, (output, map.order), shape)))
     }
 
     /// Concat of several tensors along channels.
@@ -136,7 +136,8 @@ impl<'a> Importer<'a> {
         let dims = self.trace.shape(output).to_vec();
         let rank = i64::try_from(dims.len()).unwrap_or(0);
         let axis = node.int("axis").unwrap_or(0);
-        if names.len() < 2 || rank < 2 || (axis != 1 && axis + rank != 1) {
+        let Ok(axis) = usize::try_from(if axis < 0 { axis + rank } else { axis }) else { return Ok(None) };
+        if names.len() < 2 || rank < 2 || (axis != 1 && !names.iter().all(is_features)) {
             return Ok(None);
         }
         if !names.iter().any(is_features) && names.len() - constants < 2 {
@@ -159,21 +160,46 @@ impl<'a> Importer<'a> {
                 "supported is the concatenation of tensors that depend on the input",
             ));
         }
-        let mut inputs = Vec::new();
+        let mut parts = Vec::new();
         for name in names {
-            let features = self.demand(node, name)?;
-            self.in_order(node, &features)?;
-            if sample_shape(self.trace.shape(name)) != Some(self.shape(&features)) {
-                return Err(Fault::at(
-                    node,
-                    format!("concatenates `{name}` after it was reshaped"),
-                    "concatenate maps 1xCxHxW along C, then flatten",
-                ));
-            }
-            inputs.push(features.value);
+            parts.push((name, self.demand(node, name)?));
         }
-        let shape = sample_shape(&dims).ok_or_else(|| unsupported(node))?;
-        Ok(Some(self.add_layer(&node.name, Op::Concat, inputs, output, shape)))
+        let [height, width] = [self.shape(&parts[0].1).height, self.shape(&parts[0].1).width];
+        if let Some((name, _)) = parts.iter().find(|(_, part)| {
+            let shape = self.shape(part);
+            [shape.height, shape.width] != [height, width]
+        }) {
+            return Err(Fault::at(
+                node,
+                format!("joins `{name}` to maps of another height or width"),
+                "concatenate maps 1xCxHxW along C",
+            ));
+        }
+        // Where each element comes to lie once channels follow channels.
+        let pixels = height * width;
+        let block = dims.get(axis..).unwrap_or_default().iter().product::<usize>().max(1);
+        let mut positions = Vec::new();
+        for outer in 0..self.trace.len(output) / block {
+            let mut first_channel = 0;
+            for (name, part) in &parts {
+                let length = self.trace.shape(name).get(axis..).unwrap_or_default().iter().product::<usize>();
+                positions.extend(
+                    (0..length).map(|index| first_channel * pixels + part.position(outer * length + index)),
+                );
+                first_channel += self.shape(part).channels;
+            }
+        }
+        let channels = parts.iter().map(|(_, part)| self.shape(part).channels).sum();
+        let shape = Shape::new(height, width, channels);
+        let inputs = parts.iter().map(|(_, part)| part.value).collect();
+        let order = order(positions);
+        let joined = self.add_ordered_layer(&node.name, Op::Concat, inputs, (output, order), shape);
+        // Rows below rows, for instance, are no concatenation along channels.
+        if joined.order.is_none() || joined.is_channels_last(shape) || is_vector(&dims) {
+            Ok(Some(joined))
+        } else {
+            Err(unsupported(node))
+        }
     }
 
     /// Takes what was put off until it is clear what it is for (sigmoids, softmaxes, products with them) as layers,

@@ -7,9 +7,12 @@ use rten_onnx::onnx::{
     DataType, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto,
 };
 
+use super::argmax;
 use super::error::Fault;
+use super::import::Reordered;
 use super::node::{Node, named, simplify, unsupported};
 use super::operators;
+use super::sum;
 use super::tensor::{self, MAX_ELEMENTS};
 use super::wire;
 
@@ -24,7 +27,10 @@ pub(super) struct Source {
     pub(super) input_dims: Vec<usize>,
     /// Whether the file leaves the batch open.
     pub(super) symbolic_batch: bool,
+    /// The value that the network ends at.
     pub(super) output: String,
+    /// The ArgMax by which the file goes on from there.
+    pub(super) argmax: Option<Node>,
     /// How many inputs of nodes read a value; the graph's output counts as one.
     pub(super) readers: HashMap<String, usize>,
     initializers: Vec<TensorProto>,
@@ -47,6 +53,8 @@ impl Source {
         let output = only("output", graph.output.iter())?.name.clone().unwrap_or_default();
 
         let (nodes, mut initializers) = constants_apart(graph.node, graph.initializer)?;
+        let nodes = sum::in_pairs(nodes, &initializers);
+        let (output, argmax) = argmax::cut(&nodes, output)?;
         let nodes = contributing(nodes, &output);
         let mut nodes = named(nodes)?;
         for node in &nodes {
@@ -64,7 +72,10 @@ impl Source {
 
         let (input_dims, symbolic_batch) = input_dims(&input)?;
         let input = input.name.unwrap_or_default();
-        nodes.iter_mut().for_each(|node| simplify(node, input_dims.len()));
+        for node in &mut nodes {
+            let weights = initializers.iter().find(|tensor| tensor.name.as_deref() == node.input(1));
+            simplify(node, weights.map_or(input_dims.len(), |weights| weights.dims.len()));
+        }
         check_order(&nodes, &initializers, &input, &output)?;
         Ok(Self {
             nodes,
@@ -72,6 +83,7 @@ impl Source {
             input_dims,
             symbolic_batch,
             output,
+            argmax,
             readers,
             initializers,
             opsets: model.opset_import,
@@ -81,6 +93,28 @@ impl Source {
     /// The names of the stored tensors.
     pub(super) fn initializers(&self) -> impl Iterator<Item = &str> {
         self.initializers.iter().filter_map(|tensor| tensor.name.as_deref())
+    }
+
+    /// Adds values that hold others in NCHW order.
+    pub(super) fn reorder(&mut self, reordered: Vec<Reordered>) {
+        for Reordered { name, value, order } in reordered {
+            let mut from = vec![0; order.len()];
+            for (element, &position) in (0..).zip(order.iter()) {
+                from[position] = element;
+            }
+            let [flat, shape, indices] =
+                ["flat", "flat shape", "indices"].map(|what| format!("{name}, {what}"));
+            let ints = |name: &String, ints: Vec<i64>| TensorProto {
+                name: Some(name.clone()),
+                dims: vec![i64::try_from(ints.len()).unwrap_or(i64::MAX)],
+                data_type: Some(DataType::INT64),
+                int64_data: ints,
+                ..TensorProto::default()
+            };
+            self.initializers.extend([ints(&shape, vec![-1]), ints(&indices, from)]);
+            self.nodes.push(Node::new("Reshape", [value, shape], flat.clone()));
+            self.nodes.push(Node::new("Gather", [flat, indices], name));
+        }
     }
 
     /// The checked graph as an ONNX file, for the evaluator. Nodes get no names, since theirs may clash with those of
@@ -223,7 +257,11 @@ fn input_dims(input: &ValueInfoProto) -> Result<(Vec<usize>, bool), Fault> {
             Some(Ok(batch)) if index == 0 && batch > 1 => {
                 return Err(fault(&format!("has a batch of {batch}"), "export with a batch of 1"));
             }
-            Some(Ok(size)) if size > 0 => size,
+            Some(Ok(0)) => {
+                let remedy = "export with one pixel, channel or feature at the least";
+                return Err(fault(&format!("is empty in dimension {index}"), remedy));
+            }
+            Some(Ok(size)) => size,
             _ => {
                 let size = dim.dim_param.as_deref().unwrap_or("?");
                 return Err(fault(

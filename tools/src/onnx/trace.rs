@@ -69,6 +69,11 @@ impl Trace {
         self.shape(name).iter().product()
     }
 
+    /// Whether the graph has a value of that name.
+    pub(super) fn is_known(&self, name: &str) -> bool {
+        self.shapes.contains_key(name)
+    }
+
     /// Whether a value does not depend on the input.
     pub(super) fn is_constant(&self, name: &str) -> bool {
         self.constants.contains_key(name)

@@ -74,7 +74,7 @@ struct Seen {
 }
 
 impl Calibration {
-    /// Runs the float reference on every input (NCHW) and equalises the network by what it sees. The result does not
+    /// Runs the float reference on every input and equalises the network by what it sees. The result does not
     /// depend on the number of threads.
     ///
     /// # Errors
@@ -116,8 +116,7 @@ impl Calibration {
             Preactivation { range: ranges.into_iter().fold(Range::ZERO, Range::union), means }
         };
         let preactivations = network.layers.iter().enumerate().map(preactivation).collect();
-        let shape = network.values[network.input].shape;
-        let inputs = inputs.iter().map(|input| nhwc_from_nchw(input, shape)).collect();
+        let inputs = inputs.iter().map(|input| reference.nhwc(input)).collect();
         let outputs = seen.into_iter().map(|sample| sample.output).collect();
         Ok(Self { gains, extents, ranges, preactivations, inputs, outputs })
     }

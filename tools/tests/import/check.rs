@@ -19,11 +19,11 @@ pub(crate) fn assert_close(what: &str, got: &[f64], expected: &[f32]) {
 }
 
 /// Compares every value, every sum before an activation and every routing weight with those of the graph, for one
-/// input in NCHW order; returns the output of the graph.
+/// input ordered as in the file; returns the output of the graph.
 pub(crate) fn compare(import: &Import, input: &[f32]) -> Vec<f32> {
     let network = &import.network;
-    let run = float::run(network, &nhwc_from_nchw(input, network.values[network.input].shape), &Exact);
     let reference = Reference::new(import);
+    let run = float::run(network, &reference.nhwc(input), &Exact);
     let fetch = |name: &str, shape: Shape| {
         let value = reference.run(input, &[name]).expect("the reference knows all names").remove(0);
         nhwc_from_nchw(&value, shape)

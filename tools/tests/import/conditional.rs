@@ -191,6 +191,25 @@ fn fully_connected_by_outputs() {
     assert_eq!((kernels(&import, 0).experts.len(), kernels(&import, 0).expert_biases.len()), (4, 4));
 }
 
+/// The same, the outputs mixed by a product with the routing weights from either side.
+#[test]
+fn fully_connected_by_a_product_with_outputs() {
+    let table = |dims: &[i64]| {
+        let build = routed_vector().weights("experts", &[12, 20]).ints("table", dims).ints("vector", &[1, 5]);
+        build.node("MatMul", "flat experts", "all").node("Reshape", "all table", "each")
+    };
+    let left = table(&[4, 5]).node("MatMul", "r each", "y");
+    let right = table(&[1, 5, 4])
+        .ints("column", &[1, 4, 1])
+        .node("Reshape", "r column", "weights")
+        .node("MatMul", "each weights", "m")
+        .node("Reshape", "m vector", "y");
+    for build in [left, right] {
+        let import = build.import();
+        assert_eq!((import.network.layers.len(), kernels(&import, 0).experts.len()), (1, 4));
+    }
+}
+
 /// One fully connected layer an expert, as in a list of modules.
 #[test]
 fn fully_connected_by_a_list_of_experts() {
@@ -212,4 +231,83 @@ fn fully_connected_by_a_list_of_experts() {
     let import = import.import();
     assert_eq!(import.network.layers.len(), 1);
     assert_eq!(kernels(&import, 0).experts.len(), 4);
+}
+
+/// Zeros around the map, which the pool sees too.
+#[test]
+fn pads_before_pool_and_layer() {
+    let padded = |pool: &str, axes: &str, pad: &[i64]| {
+        let build = Build::new(&[1, 2, 5, 6])
+            .weights("fc", &[2, 3])
+            .weights("experts", &[3, 72])
+            .ints("kernel", &[4, 2, 3, 3])
+            .ints("pads", pad)
+            .ints("axes", &[2, 3]);
+        let build = build
+            .node("Pad", "x pads", "p")
+            .node(pool, &format!("p{axes}"), "pool")
+            .node("Flatten", "pool", "flat")
+            .node("MatMul", "flat fc", "logits")
+            .node("Sigmoid", "logits", "r")
+            .node("MatMul", "r experts", "m")
+            .node("Reshape", "m kernel", "w");
+        build.node_with("Conv", "p w", "y", &[("pads", Ints(&[0, 1, 1, 0]))]).import()
+    };
+    for (pool, axes) in [("GlobalAveragePool", ""), ("ReduceMean", " axes")] {
+        let import = padded(pool, axes, &[0, 0, 1, 0, 0, 0, 2, 1]);
+        assert_eq!(kernels(&import, import.network.layers.len() - 1).experts.len(), 3);
+    }
+}
+
+/// One convolution an expert, the outputs mixed: the same as mixed kernels, and a quarter of the work.
+#[test]
+fn convolutions_by_a_list_of_experts() {
+    let weighted = |norm: bool| {
+        let mut build = routed().ints("column", &[1, 1, 1, 1]).floats("one", &[4], &[1.0; 4]);
+        for expert in 0..3 {
+            build = build
+                .weights(&format!("w{expert}"), &[4, 2, 3, 3])
+                .weights(&format!("b{expert}"), &[4])
+                .ints(&format!("i{expert}"), &[expert])
+                .node("Conv", &format!("x w{expert} b{expert}"), &format!("c{expert}"))
+                .node_with("Gather", &format!("r i{expert}"), &format!("g{expert}"), &[("axis", Int(1))])
+                .node("Reshape", &format!("g{expert} column"), &format!("r{expert}"));
+            let map = if norm { "n" } else { "c" };
+            if norm {
+                let statistics = format!("c{expert} one b{expert} b{expert} one");
+                build = build.node("BatchNormalization", &statistics, &format!("n{expert}"));
+            }
+            build = build.node("Mul", &format!("r{expert} {map}{expert}"), &format!("m{expert}"));
+        }
+        build.node("Sum", "m0 m1 m2", "s").node("Relu", "s", "y").import()
+    };
+    for norm in [false, true] {
+        let import = weighted(norm);
+        assert_eq!(import.network.layers.len(), 1);
+        assert_eq!((kernels(&import, 0).experts.len(), kernels(&import, 0).expert_biases.len()), (3, 3));
+    }
+}
+
+/// The routing's own layers come after the experts' in the file.
+#[test]
+fn experts_before_their_routing() {
+    let import = Build::new(&[1, 2, 5, 6])
+        .weights("w", &[4, 2, 3, 3])
+        .weights("h", &[2, 5])
+        .weights("fc", &[5, 2])
+        .ints("second", &[1])
+        .ints("column", &[1, 1, 1, 1])
+        .node("Conv", "x w", "c")
+        .node("GlobalAveragePool", "x", "p")
+        .node("Flatten", "p", "f")
+        .node("MatMul", "f h", "hidden")
+        .node("Relu", "hidden", "active")
+        .node("MatMul", "active fc", "logits")
+        .node("Sigmoid", "logits", "r")
+        .node_with("Gather", "r second", "g", &[("axis", Int(1))])
+        .node("Reshape", "g column", "k")
+        .node("Mul", "c k", "y")
+        .import();
+    let names: Vec<_> = import.network.layers.iter().map(|layer| layer.name.as_str()).collect();
+    assert_eq!(names, ["p", "hidden", "c"]);
 }

@@ -65,6 +65,20 @@ fn shipped_networks_are_imported() {
     }
 }
 
+/// Channels last in the file, as TensorFlow has them, and CondConv layers as in its EfficientNet.
+#[test]
+fn a_keras_network_is_imported() {
+    let folder = repository("tests/fixtures/networks");
+    let import = load(&folder.join("keras_tf2onnx.onnx")).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(experts(&import.network), [1, 3, 3, 4, 1]);
+    assert_eq!((import.network.layers.len(), import.network.routings.len()), (6, 2));
+    assert_eq!(import.input_dims, [1, 9, 12, 3]);
+    let samples = Samples::read(&folder.join("keras.test.npy"), &import.input_dims).unwrap();
+    samples.iter().for_each(|sample| {
+        compare(&import, sample);
+    });
+}
+
 /// Each bad file gives one error, which names the file, the node if it is one node's fault, and what is wrong.
 #[test]
 fn bad_files_are_refused() {

@@ -2,6 +2,7 @@
 
 use rten_onnx::onnx::{DataType, ModelProto};
 
+use crate::build::Attribute::Ints;
 use crate::build::{Build, load_bytes};
 use crate::fixtures;
 
@@ -37,6 +38,71 @@ fn long_chains() {
     };
     assert_eq!(chain(4990).import().network.layers.len(), 1);
     assert!(chain(5000).refused().reason().contains("5002 nodes"));
+}
+
+/// A circle has no order in which its nodes can run; a node may also read itself.
+#[test]
+fn circles() {
+    let conv = || Build::new(&[1, 2, 4, 4]).weights("w", &[2, 2, 1, 1]);
+    let two = conv().node("Add", "x b", "a").node("Conv", "a w", "b").node("Relu", "b", "y").refused();
+    assert_eq!(two.node(), Some("a"));
+    assert!(two.reason().contains("`b`, which nothing before it computes"), "{two}");
+    let one = conv().node("Add", "x y", "y").refused();
+    assert_eq!(one.node(), Some("y"));
+    let cut = Build::new(&[1, 2]).node("Identity", "y", "z").node("Identity", "z", "y").refused();
+    assert!(cut.reason().contains("which nothing before it computes"), "{cut}");
+}
+
+/// Beyond 2^31 elements, as stated and as computed: refused before anything is allocated.
+#[test]
+fn enormous_tensors() {
+    let conv = || Build::new(&[1, 2, 4, 4]).weights("w", &[2, 2, 1, 1]).node("Conv", "x w", "c");
+    let refused = |build: Build, node: Option<&str>, reason: &str| {
+        let error = build.refused();
+        assert_eq!(error.node(), node, "{error}");
+        assert!(error.reason().contains(reason), "{error}");
+    };
+    let mut stated = conv().node("Relu", "c", "y");
+    stated.graph.initializer[0].dims = vec![1 << 16, 1 << 16, 1, 1];
+    refused(stated, Some("c"), "larger than 256 MiB");
+    let mut overflowing = conv().node("Relu", "c", "y");
+    overflowing.graph.initializer[0].dims = vec![1 << 62, 4, 1, 1];
+    refused(overflowing, Some("c"), "larger than 256 MiB");
+    refused(Build::new(&[1, 1 << 16, 1 << 15]).node("Relu", "x", "y"), None, "larger than 64 MiB");
+    let filled = conv().ints("s", &[1, 2, 1 << 16, 1 << 15]).node("ConstantOfShape", "s", "k");
+    refused(filled.node("Add", "c k", "y"), Some("k"), "beyond 256 MiB");
+    let expanded = conv().ints("s", &[1 << 31, 2, 4, 4]).node("Expand", "c s", "y");
+    refused(expanded, Some("y"), "beyond 256 MiB");
+    let padded = conv().ints("s", &[0, 0, 1 << 30, 0, 0, 0, 0, 0]).node("Pad", "c s", "y");
+    refused(padded, Some("y"), "beyond 256 MiB");
+    let product = conv()
+        .ints("s", &[1 << 16, 1])
+        .ints("t", &[1, 1 << 16])
+        .floats("one", &[1, 1], &[1.0])
+        .node("Expand", "one s", "p")
+        .node("Expand", "one t", "q")
+        .node("MatMul", "p q", "r");
+    refused(product.node("Add", "c r", "y"), Some("r"), "beyond 256 MiB");
+    let resized =
+        conv().floats("scales", &[4], &[1.0, 1.0, 65536.0, 65536.0]).node("Resize", "c _ scales", "y");
+    refused(resized, Some("y"), "not supported");
+    let pads = [("pads", Ints(&[1 << 40, 0, 0, 0])), ("kernel_shape", Ints(&[1, 1]))];
+    refused(conv().node_with("MaxPool", "c", "y", &pads), Some("y"), "beyond 256 MiB");
+}
+
+/// Nothing in, nothing between, nothing out.
+#[test]
+fn empty_tensors() {
+    let input = Build::new(&[1, 2, 0, 4]).weights("w", &[2, 2, 1, 1]).node("Conv", "x w", "y").refused();
+    assert!(input.reason().contains("is empty in dimension 2"), "{input}");
+    let conv = |w: &[i64]| Build::new(&[1, 2, 4, 4]).weights("w", w);
+    let outputs = conv(&[0, 2, 1, 1]).node("Conv", "x w", "y").refused();
+    assert_eq!(outputs.node(), Some("y"), "{outputs}");
+    let taps = conv(&[2, 2, 0, 1]).node("Conv", "x w", "y").refused();
+    assert_eq!(taps.node(), Some("y"), "{taps}");
+    let sliced = conv(&[2, 2, 1, 1]).ints("none", &[0]).node("Slice", "x none none", "s");
+    let sliced = sliced.node("Conv", "s w", "y").refused();
+    assert!(sliced.node().is_some(), "{sliced}");
 }
 
 #[test]

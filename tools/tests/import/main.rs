@@ -7,5 +7,7 @@ mod fixtures;
 mod float;
 mod hostile;
 mod layers;
+mod norms;
 mod operators;
+mod order;
 mod refused;

@@ -154,6 +154,31 @@ fn softmax_at_the_output() {
     assert_eq!(names(&pooled.network), ["conv", "mean", "softmax"]);
 }
 
+/// The network ends at the scores, whatever is done to the index of the largest.
+#[test]
+fn argmax_at_the_output() {
+    let scores = || vector().weights("fc", &[4, 3]).node("MatMul", "f fc", "l").ints("zero", &[0]);
+    let axis = |axis: i64| [("axis", Int(axis))];
+    let without = |axis: i64| [("axis", Int(axis)), ("keepdims", Int(0))];
+    for build in [
+        scores().node_with("ArgMax", "l", "y", &axis(1)),
+        scores().node_with("ArgMax", "l", "y", &without(-1)),
+        scores().node_with("ArgMax", "l", "a", &axis(-1)).node("Squeeze", "a", "y"),
+        scores().node_with("ArgMax", "l", "a", &without(1)).node_with("Cast", "a", "y", &[("to", Int(6))]),
+        scores()
+            .node_with("ArgMax", "l", "a", &axis(1))
+            .node("Identity", "a", "b")
+            .node("Reshape", "b zero", "y"),
+        scores().node("Squeeze", "l zero", "v").node("ArgMax", "v", "y"),
+        scores().node("Softmax", "l", "s").node_with("ArgMax", "s", "y", &without(1)),
+        scores().node("LogSoftmax", "l", "s").node_with("ArgMax", "s", "y", &axis(-1)),
+    ] {
+        let import = build.import();
+        assert_eq!(names(&import.network), ["conv", "mean", "linear"]);
+        assert_eq!(import.network.values[import.network.output].shape.channels, 3);
+    }
+}
+
 #[test]
 fn sums() {
     for (operator, operands) in [("Add", "c d"), ("Sum", "d c")] {
@@ -163,10 +188,39 @@ fn sums() {
         assert_eq!(*clamp, Clamp { min: 0.0, ..Clamp::NONE });
         assert_eq!(import.network.layers[2].preactivation, "s");
     }
+    let three = two().node("Sum", "c d c", "s").node("Relu", "s", "y").import();
+    assert_eq!(names(&three.network), ["conv", "conv", "add", "add"]);
+    let five = two()
+        .weights("k", &[4, 1, 1])
+        .weights("j", &[4, 1, 1])
+        .node("Sum", "k c d j c", "s")
+        .node("Sum", "s", "y")
+        .import();
+    assert_eq!(names(&five.network), ["conv", "conv", "conv", "add", "conv", "add"]);
     let twice = conv().node("Add", "c c", "y").import();
     assert_eq!(names(&twice.network), ["conv", "add"]);
     let square = conv().node("Mul", "c c", "y").import();
     assert_eq!(names(&square.network), ["conv", "mul"]);
+}
+
+/// A difference is a sum with one sign changed, in the layer that computes it where that is possible.
+#[test]
+fn differences() {
+    let import = two().node("Sub", "c d", "s").node("Relu", "s", "y").import();
+    assert_eq!(names(&import.network), ["conv", "conv", "add"]);
+    let kept = two().node("Relu", "d", "r").node("Sub", "c r", "y").import();
+    assert_eq!(names(&kept.network), ["conv", "conv", "conv", "add"]);
+    let own = conv().node("Sub", "c x", "y").weights("w", &[2, 2, 1, 1]).weights("b", &[2]);
+    let mut own = own;
+    own.graph.initializer.drain(..2);
+    assert_eq!(names(&own.import().network), ["conv", "conv", "add"]);
+    let computed = conv()
+        .weights("k", &[4, 1, 1])
+        .weights("j", &[4, 1, 1])
+        .node("Add", "k j", "a")
+        .node("Sub", "c a", "y")
+        .import();
+    assert_eq!(names(&computed.network), ["conv"]);
 }
 
 /// A constant is not folded into a sum, which has no weights.
@@ -332,6 +386,19 @@ fn average_pools() {
         &[("kernel_shape", Ints(&[7, 6])), ("strides", Ints(&[9, 9])), ("pads", Ints(&[1, 1, 0, 0]))],
     );
     assert_eq!(names(&partial.import().network), ["conv", "average"]);
+}
+
+/// The largest of the whole map, by its axes.
+#[test]
+fn global_maxima() {
+    let pixels = conv().ints("axes", &[3, 2]).node_with("ReduceMax", "c axes", "y", &[("keepdims", Int(0))]);
+    let rows = conv()
+        .ints("axes", &[1, -2])
+        .node_with("Transpose", "c", "t", &[("perm", Ints(&[0, 2, 3, 1]))])
+        .node("ReduceMax", "t axes", "m")
+        .node("Tanh", "m", "y");
+    assert_eq!(names(&pixels.import().network), ["conv", "max", "conv"]);
+    assert_eq!(names(&rows.import().network), ["conv", "max", "Tanh"]);
 }
 
 #[test]

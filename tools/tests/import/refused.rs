@@ -58,19 +58,20 @@ fn tensors_that_do_not_fit_each_other() {
         .node("MatMul", "f fc", "v")
         .node("Mul", "c v", "y");
     assert_refused(columns, Some("y"), "[1, 4]", "1xCx1x1");
-    assert_refused(conv().node("Sub", "c x", "y"), Some("y"), "not supported", "sum and product");
-    assert_refused(conv().node("Max", "c x", "y"), Some("y"), "not supported", "sum and product");
+    assert_refused(conv().node("Div", "c x", "y"), Some("y"), "not supported", "difference and product");
+    assert_refused(conv().node("Max", "c x", "y"), Some("y"), "not supported", "difference and product");
     let rows = conv().node_with("Concat", "c x", "y", &[("axis", Int(2))]);
     assert_refused(rows, Some("y"), "not supported", "along channels");
     let constant = conv().weights("k", &[1, 3, 4, 4]).node_with("Concat", "c k", "y", &[("axis", Int(1))]);
     assert_refused(constant, Some("y"), "constants", "depend on the input");
-    let flat = conv()
+    let other = conv()
+        .node_with("MaxPool", "c", "p", &[("kernel_shape", Ints(&[2, 2]))])
         .node("Flatten", "c", "a")
-        .node("Flatten", "x", "b")
+        .node("Flatten", "p", "b")
         .node_with("Concat", "a b", "f", &[("axis", Int(1))])
-        .weights("fc", &[64, 2])
+        .weights("fc", &[50, 2])
         .node("MatMul", "f fc", "y");
-    assert_refused(flat, Some("f"), "reshaped", "then flatten");
+    assert_refused(other, Some("f"), "another height or width", "along C");
 }
 
 #[test]
@@ -86,10 +87,10 @@ fn maps_that_are_reordered() {
 #[test]
 fn pools_that_are_not_supported() {
     let channels = conv().ints("axes", &[1]).node("ReduceMean", "c axes", "y");
-    assert_refused(channels, Some("y"), "not supported", "height and width");
+    assert_refused(channels, Some("y"), "not supported", "height, width or both");
     // As many numbers as the global pool would yield.
     let channels = Build::new(&[1, 2, 2, 1]).ints("axes", &[1]).node("ReduceMean", "x axes", "y");
-    assert_refused(channels, Some("y"), "not supported", "height and width");
+    assert_refused(channels, Some("y"), "not supported", "height, width or both");
     let empty = [("kernel_shape", Ints(&[2, 2])), ("pads", Ints(&[3, 0, 0, 0]))];
     assert_refused(
         conv().node_with("MaxPool", "c", "y", &empty),
@@ -124,6 +125,13 @@ fn pads_with_other_than_zeros() {
 }
 
 #[test]
+fn kernels_of_two_sizes() {
+    let build = Build::new(&[1, 2, 4, 4]).weights("w", &[2, 2, 3, 1]);
+    let contradiction = build.node_with("Conv", "x w", "y", &[("kernel_shape", Ints(&[1, 3]))]);
+    assert_refused(contradiction, Some("y"), "kernel_shape [1, 3] for weights of [3, 1]", "export");
+}
+
+#[test]
 fn inputs_and_outputs() {
     let mut two = conv().node("Relu", "c", "y");
     two.graph.output.extend(two.graph.output.clone());
@@ -145,6 +153,30 @@ fn inputs_and_outputs() {
         "batch of 1",
     );
     assert_refused(Build::new(&[1, 6]).node("Identity", "x", "y"), None, "renames", "layer");
+}
+
+#[test]
+fn argmax_of_other_than_the_scores() {
+    let pixels = conv().node_with("ArgMax", "c", "y", &[("axis", Int(1))]);
+    assert_refused(pixels, Some("y"), "[1, 2, 4, 4]", "1xK");
+    let flat = || conv().node("Flatten", "c", "f");
+    assert_refused(flat().node_with("ArgMax", "f", "y", &[("axis", Int(0))]), Some("y"), "one vector", "1xK");
+    let batch = conv().node("GlobalAveragePool", "c", "p").node("ArgMax", "p", "y");
+    assert_refused(batch, Some("y"), "[1, 2, 1, 1]", "1xK");
+    let last = [("axis", Int(1)), ("select_last_index", Int(1))];
+    assert_refused(
+        flat().node_with("ArgMax", "f", "y", &last),
+        Some("y"),
+        "last of equal",
+        "select_last_index=0",
+    );
+    let inside = flat().node_with("ArgMax", "f", "a", &[("axis", Int(1))]).node("Add", "f a", "y");
+    assert_refused(inside, Some("a"), "not supported", "ArgMax over all");
+    // The index of the largest element of a map is another on the device.
+    assert_refused(flat().node_with("ArgMax", "f", "y", &[("axis", Int(1))]), Some("y"), "one vector", "1xK");
+    let shares =
+        conv().node("GlobalAveragePool", "c", "p").node_with("LogSoftmax", "p", "y", &[("axis", Int(1))]);
+    assert_refused(shares, Some("y"), "not supported", "at the scores");
 }
 
 #[test]
@@ -176,6 +208,16 @@ fn kernels_that_are_no_mixture() {
     );
     let rectified = mixed(routed().node("Relu", "logits", "r")).node("Conv", "x mixed", "y");
     assert_refused(rectified, Some("y"), "not through routing weights", "one sigmoid");
+    let hard = routed()
+        .ints("column", &[3, 1])
+        .node("HardSigmoid", "logits", "s")
+        .node("Reshape", "s column", "r")
+        .ints("axis", &[0])
+        .node("Mul", "r experts", "m")
+        .node("ReduceSum", "m axis", "sum")
+        .node("Reshape", "sum kernel", "k")
+        .node("Conv", "x k", "y");
+    assert_refused(hard, Some("m"), "no routing weights", "softmax");
     let two_groups = routed()
         .ints("groups", &[3, 1])
         .ints("row", &[1, 3])

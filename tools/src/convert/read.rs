@@ -1,0 +1,58 @@
+//! Files beside the model that are read, checked against it: samples, labels, names.
+
+use std::fs;
+use std::path::Path;
+
+use super::{Error, Model};
+use crate::npy::{self, Samples};
+use crate::onnx::Import;
+
+/// Reads samples of a model's input, at least one.
+///
+/// # Errors
+///
+/// If the file cannot be read, is empty, or holds arrays of another shape, NaN or infinity.
+pub fn read_samples(path: &Path, import: &Import) -> Result<Samples, Error> {
+    let samples = Samples::read(path, &import.input_dims)?;
+    if samples.is_empty() {
+        return Err(Error::NoSamples { path: path.into() });
+    }
+    Ok(samples)
+}
+
+/// Reads labels: one for each sample, each a class of the network.
+///
+/// # Errors
+///
+/// If the file cannot be read, or a label is missing or is no class.
+pub fn read_labels(path: &Path, samples: usize, model: &Model) -> Result<Vec<usize>, Error> {
+    let labels = npy::read_labels(path)?;
+    if labels.len() != samples {
+        return Err(Error::LabelCount { path: path.into(), labels: labels.len(), samples });
+    }
+    // Labels of a network that yields no scores have nothing to be checked against, and are not used.
+    if let Some(classes) = model.classes()
+        && let Some(sample) = labels.iter().position(|&label| label >= classes)
+    {
+        return Err(Error::Label { path: path.into(), label: labels[sample], sample, classes });
+    }
+    Ok(labels)
+}
+
+/// Reads class names, one a line, one for each output.
+///
+/// # Errors
+///
+/// If the file cannot be read or the number of names is another.
+pub fn read_class_names(path: &Path, model: &Model) -> Result<Vec<String>, Error> {
+    let bytes = fs::read(path).map_err(|source| Error::Io { path: path.into(), action: "read", source })?;
+    let text = String::from_utf8_lossy(&bytes);
+    let names: Vec<String> =
+        text.lines().map(|line| line.trim().to_string()).filter(|line| !line.is_empty()).collect();
+    let network = &model.plan.network;
+    let classes = network.tensors[network.output].shape.len();
+    if names.len() != classes {
+        return Err(Error::ClassNames { path: path.into(), names: names.len(), classes });
+    }
+    Ok(names)
+}

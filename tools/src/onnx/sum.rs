@@ -1,0 +1,53 @@
+//! Writes sums of however many tensors, and differences, as Adds of two, so that every value on the way has a name.
+
+use std::collections::HashSet;
+
+use rten_onnx::onnx::{NodeProto, TensorProto};
+
+/// The nodes, with Adds in place of each Sum of three tensors or more and of each Sub of what is not stored in the file,
+/// and none for a Sum of one.
+pub(super) fn in_pairs(nodes: Vec<NodeProto>, stored: &[TensorProto]) -> Vec<NodeProto> {
+    let stored: HashSet<&str> = stored.iter().filter_map(|tensor| tensor.name.as_deref()).collect();
+    let taken: HashSet<String> = nodes.iter().flat_map(|node| node.output.iter().cloned()).collect();
+    let free = |name: String| {
+        let names = std::iter::successors(Some(name), |name| Some(format!("{name}'")));
+        names
+            .into_iter()
+            .find(|name| !taken.contains(name) && !stored.contains(name.as_str()))
+            .unwrap_or_default()
+    };
+    let with = |node: &NodeProto, operator: &str, input: Vec<String>, output: String| NodeProto {
+        name: node.name.clone(),
+        op_type: Some(operator.into()),
+        input,
+        output: vec![output],
+        ..NodeProto::default()
+    };
+    let pairs = |node: NodeProto| {
+        let standard = matches!(node.domain.as_deref(), None | Some("" | "ai.onnx"));
+        let operator = node.op_type.as_deref().filter(|_| standard);
+        match (operator, &node.input[..], &node.output[..]) {
+            (Some("Sum"), [input], [output]) => {
+                vec![with(&node, "Identity", vec![input.clone()], output.clone())]
+            }
+            (Some("Sum"), [first, rest @ ..], [output]) if rest.len() > 1 => {
+                let mut left = first.clone();
+                let add = |(index, right): (usize, &String)| {
+                    let is_last = index + 1 == rest.len();
+                    let partial = || free(format!("{output}, {} of {}", index + 2, node.input.len()));
+                    let sum = if is_last { output.clone() } else { partial() };
+                    let input = vec![std::mem::replace(&mut left, sum.clone()), right.clone()];
+                    with(&node, "Add", input, sum)
+                };
+                rest.iter().enumerate().map(add).collect()
+            }
+            (Some("Sub"), [a, b], [output]) if !stored.contains(b.as_str()) => {
+                let negated = free(format!("{output}, negated"));
+                let sum = with(&node, "Add", vec![a.clone(), negated.clone()], output.clone());
+                vec![with(&node, "Neg", vec![b.clone()], negated), sum]
+            }
+            _ => vec![node],
+        }
+    };
+    nodes.into_iter().flat_map(pairs).collect()
+}
