@@ -1,13 +1,12 @@
 //! The `Network`: its memory, and the calls of its layers.
 
-use std::collections::HashSet;
 use std::fmt::{self, Write as _};
 
 use super::Writer;
 use super::text::{ARGUMENTS, assignment, call, observe, range};
 use crate::graph::ValueId;
 use crate::plan::ScratchSize;
-use crate::quantized::{ElementType, Layer, Op};
+use crate::quantized::{ElementType, Layer, Op, Step};
 
 impl Writer<'_> {
     pub(super) fn network(&self, out: &mut String) -> fmt::Result {
@@ -60,14 +59,13 @@ impl Writer<'_> {
     pub fn infer_observed(&mut self, observer: &mut impl Observer) -> &[i16; OUTPUT_LEN] {
 ",
         )?;
-        let mut routed = HashSet::new();
-        for (index, layer) in plan.network.layers.iter().enumerate() {
-            if let Some(experts) = layer.op.experts()
-                && routed.insert(experts.routing)
-            {
-                self.route_step(out, experts.routing)?;
+        for step in plan.network.steps() {
+            match step {
+                Step::Routing(id) => self.route_step(out, id)?,
+                Step::Layer(index) => {
+                    self.layer_step(out, &plan.network.layers[index], &self.names[index])?;
+                }
             }
-            self.layer_step(out, layer, &self.names[index])?;
         }
         writeln!(out, "        &self.output\n    }}\n}}")
     }
