@@ -44,11 +44,11 @@ pub(crate) fn depthwise(
         }
         let pixels = output.chunks_exact_mut(shape.channels).enumerate();
         for (pixel, output) in pixels {
-            let seen = Seen::new(geometry, pixel / shape.width, pixel % shape.width);
+            let seen = Seen::new(geometry, input, pixel / shape.width, pixel % shape.width);
             let prepared = kernels.chunks_exact(words).zip(bias.as_chunks::<4>().0);
             for (quad, (kernel, bias)) in block.clone().zip(prepared) {
                 let channel = start(quad);
-                let sums = seen.sums(input, channel, both(-zero_point), kernel, *bias);
+                let sums = seen.sums(channel, both(-zero_point), kernel, *bias);
                 let multipliers = &scale.multipliers()[channel..channel + 4];
                 let results: [i8; 4] = core::array::from_fn(|i| requantize(scale, multipliers[i], sums[i]));
                 output[channel..channel + 4].copy_from_slice(&results);
@@ -60,12 +60,13 @@ pub(crate) fn depthwise(
 }
 
 /// The part of the input that an output pixel sees.
-struct Seen {
+struct Seen<'a> {
+    /// From the first tap that meets the input on.
+    input: &'a [i8],
     /// Taps of a row that meet the input, and rows that do.
     columns: usize,
     rows: usize,
-    /// Offset of the first of them, of the step to the next column and to the next row.
-    first: usize,
+    /// Steps to the next column and to the next row.
     column_step: usize,
     row_step: usize,
     /// Words of the kernel before the first tap, and from a row to the next.
@@ -73,17 +74,18 @@ struct Seen {
     kernel_step: usize,
 }
 
-impl Seen {
+impl<'a> Seen<'a> {
     #[inline(always)]
-    fn new(geometry: &Geometry, y: usize, x: usize) -> Self {
-        let Geometry { input, window, .. } = *geometry;
+    fn new(geometry: &Geometry, input: &'a [i8], y: usize, x: usize) -> Self {
+        let Geometry { input: shape, window, .. } = *geometry;
         let ((rows, first_row), (columns, first_column)) = (geometry.rows(y), geometry.columns(x));
+        let empty = rows.is_empty() || columns.is_empty();
         Self {
+            input: &input[(first_row * shape.width + first_column) * shape.channels..],
             columns: columns.len(),
-            rows: rows.len(),
-            first: (first_row * input.width + first_column) * input.channels,
-            column_step: window.dilation[1] * input.channels,
-            row_step: window.dilation[0] * input.width * input.channels,
+            rows: if empty { 0 } else { rows.len() },
+            column_step: window.dilation[1] * shape.channels,
+            row_step: window.dilation[0] * shape.width * shape.channels,
             kernel_first: 2 * (rows.start * window.kernel[1] + columns.start),
             kernel_step: 2 * window.kernel[1],
         }
@@ -91,52 +93,57 @@ impl Seen {
 
     /// The accumulators of four channels.
     #[inline(always)]
-    fn sums(&self, input: &[i8], channel: usize, offset: i32, kernel: &[i32], bias: [i32; 4]) -> [i32; 4] {
+    #[allow(unsafe_code, reason = "one bounds check a window, not one a tap")]
+    fn sums(&self, channel: usize, offset: i32, kernel: &[i32], bias: [i32; 4]) -> [i32; 4] {
+        if self.rows == 0 {
+            return bias;
+        }
+        let (rows, columns) = (self.rows - 1, self.columns - 1);
+        let input = &self.input[channel..];
+        let kernel = &kernel[self.kernel_first..];
+        assert!(input.len() >= rows * self.row_step + columns * self.column_step + 4);
+        assert!(kernel.len() >= rows * self.kernel_step + 2 * columns + 2);
         let mut sums = bias;
         for row in 0..self.rows {
-            let taps = &kernel[self.kernel_first + row * self.kernel_step..][..2 * self.columns];
-            let from = self.first + row * self.row_step + channel;
-            sums = match self.columns {
-                3 => add_row(&input[from..], self.column_step, offset, taps, 3, sums),
-                columns => add_row(&input[from..], self.column_step, offset, taps, columns, sums),
-            };
+            // SAFETY: the assertions above say that the last tap of the last row lies within both slices, and no tap lies
+            // further.
+            unsafe {
+                let from = input.as_ptr().add(row * self.row_step);
+                let taps = kernel.as_ptr().add(row * self.kernel_step).cast::<[i32; 2]>();
+                if self.columns == 3 {
+                    add_row(from, self.column_step, offset, taps, 3, &mut sums);
+                } else {
+                    add_row(from, self.column_step, offset, taps, self.columns, &mut sums);
+                }
+            }
         }
         sums
     }
 }
 
 /// Adds the taps of one row.
+///
+/// # Safety
+///
+/// Four bytes can be read at `input` and at each of `columns` steps from it, and as many pairs of words at `taps`.
 #[inline(always)]
-#[allow(unsafe_code, reason = "one bounds check a row, not one a tap")]
-fn add_row(
-    input: &[i8],
+#[allow(unsafe_code, reason = "one bounds check a window, not one a tap")]
+unsafe fn add_row(
+    input: *const i8,
     step: usize,
     offset: i32,
-    taps: &[i32],
+    taps: *const [i32; 2],
     columns: usize,
-    mut sums: [i32; 4],
-) -> [i32; 4] {
-    if columns == 0 {
-        return sums;
-    }
-    assert!(input.len() >= (columns - 1) * step + 4 && taps.len() == 2 * columns);
-    let (mut from, mut tap) = (input.as_ptr(), taps.as_ptr());
+    sums: &mut [i32; 4],
+) {
     for column in 0..columns {
-        // SAFETY: the assertion above says that the four bytes at each of `columns` steps, and two words for each, are
-        // there; pointers move on only where another step follows.
-        let (word, even, odd) = unsafe { (from.cast::<i32>().read_unaligned(), *tap, *tap.add(1)) };
-        if column + 1 < columns {
-            // SAFETY: as above.
-            unsafe {
-                from = from.add(step);
-                tap = tap.add(2);
-            }
-        }
+        // SAFETY: as the caller promises.
+        let (word, [even, odd]) =
+            unsafe { (input.add(column * step).cast::<i32>().read_unaligned(), *taps.add(column)) };
         let (x_even, x_odd) = (sxtab16(offset, word), sxtab16_ror8(offset, word));
         sums[0] = smlabb(x_even, even, sums[0]);
         sums[1] = smlabb(x_odd, odd, sums[1]);
         sums[2] = smlatt(x_even, even, sums[2]);
         sums[3] = smlatt(x_odd, odd, sums[3]);
     }
-    sums
 }

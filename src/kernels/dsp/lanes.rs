@@ -40,33 +40,24 @@ impl Runs {
     }
 }
 
-/// Groups of four numbers in a lane, as the two words that they become.
-#[inline(always)]
-pub(super) fn groups(words: &mut [i32], lane: usize) -> impl Iterator<Item = [&mut i32; 2]> {
-    words.get_mut(lane..).unwrap_or_default().chunks_mut(4).filter_map(|group| match group {
-        [even, _, odd, ..] => Some([even, odd]),
-        _ => None,
-    })
-}
-
 /// Widens a run into a lane and adds `offset` to each half of its words. Where the run ends within a word, its rest is taken
 /// for zeros.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn spread(run: &[i8], offset: i32, words: &mut [i32], lane: usize) {
+    let lane = lane & 1;
     let (whole, rest) = run.as_chunks::<4>();
-    let put = |[even, odd]: [&mut i32; 2], bytes: [i8; 4]| {
+    let put = |group: &mut [i32; 4], bytes: [i8; 4]| {
         let word = i32::from_le_bytes(bytes.map(i8::cast_unsigned));
-        *even = sxtab16(offset, word);
-        *odd = sxtab16_ror8(offset, word);
+        group[lane] = sxtab16(offset, word);
+        group[lane + 2] = sxtab16_ror8(offset, word);
     };
-    let mut groups = groups(words, lane);
-    for (bytes, group) in whole.iter().zip(&mut groups) {
+    let (groups, last) = words.as_chunks_mut::<4>().0.split_at_mut(whole.len());
+    for (group, bytes) in groups.iter_mut().zip(whole) {
         put(group, *bytes);
     }
-    if let (false, Some(group)) = (rest.is_empty(), groups.next()) {
-        let mut bytes = [0; 4];
-        bytes[..rest.len()].copy_from_slice(rest);
-        put(group, bytes);
+    if let (Some(group), [first, others @ ..]) = (last.first_mut(), rest) {
+        let [second, third] = [others.first(), others.get(1)].map(|byte| byte.copied().unwrap_or(0));
+        put(group, [*first, second, third, 0]);
     }
 }
 
@@ -76,8 +67,9 @@ pub(super) const fn both(x: i32) -> i32 {
 }
 
 fn zero(words: &mut [i32], lane: usize) {
-    for [even, odd] in groups(words, lane) {
-        (*even, *odd) = (0, 0);
+    for group in words.as_chunks_mut::<4>().0 {
+        group[lane & 1] = 0;
+        group[(lane & 1) + 2] = 0;
     }
 }
 

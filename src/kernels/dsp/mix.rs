@@ -1,7 +1,7 @@
 //! Mixing: four experts a word, two multiply-accumulates an instruction.
 
 use super::instructions::{smlad, sxtab16, sxtab16_ror8};
-use super::lanes::{Runs, groups};
+use super::lanes::Runs;
 use crate::MAX_EXPERTS;
 use crate::mixing::Mixture;
 
@@ -31,16 +31,22 @@ pub(super) fn mix_each(mixture: &Mixture<'_>, channel: usize, mut put: impl FnMu
 /// Fills a lane with the numbers 0, 1, 2.. of a kernel; run by run, so that a run begins with a word.
 #[inline(always)]
 fn fill(runs: Runs, words: &mut [i32], lane: usize, of: impl Fn(usize) -> i32) {
+    let lane = lane & 1;
     let mut k = 0;
     for words in words.chunks_exact_mut(runs.run_words()) {
-        let end = k + runs.len();
-        for [even, odd] in groups(words, lane) {
-            let at = |k: usize| if k < end { of(k) } else { 0 };
-            *even = pair(of(k), at(k + 2));
-            *odd = pair(at(k + 1), at(k + 3));
+        let (whole, last) = words.as_chunks_mut::<4>().0.split_at_mut(runs.len() / 4);
+        for group in whole {
+            group[lane] = pair(of(k), of(k + 2));
+            group[lane + 2] = pair(of(k + 1), of(k + 3));
             k += 4;
         }
-        k = end;
+        if let [group] = last {
+            let rest = runs.len() % 4;
+            let at = |i: usize| if i < rest { of(k + i) } else { 0 };
+            group[lane] = pair(at(0), at(2));
+            group[lane + 2] = pair(at(1), 0);
+            k += rest;
+        }
     }
 }
 
