@@ -23,8 +23,11 @@ fn main() {
 fn has_dsp() -> bool {
     let target = env::var("TARGET").unwrap_or_default();
     let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
-    let cpu =
-        flags.split('\u{1f}').filter_map(|flag| flag.split_once("target-cpu=")).map(|(_, cpu)| cpu).last();
+    let cpu = flags
+        .split('\u{1f}')
+        .filter_map(|flag| flag.split_once("target-cpu="))
+        .map(|(_, cpu)| cpu)
+        .next_back();
     target.starts_with("thumbv7em-")
         || (target.starts_with("thumbv8m.main-")
             && matches!(cpu, Some("cortex-m33" | "cortex-m35p" | "cortex-m55" | "cortex-m85")))

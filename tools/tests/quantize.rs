@@ -38,18 +38,22 @@ struct Shapes {
     /// Channels of each group: input, between, output.
     channels: [usize; 3],
     experts: [usize; 2],
-    relu: bool,
+    clamp: Clamp,
 }
 
 fn shapes() -> impl Strategy<Value = Shapes> {
     let pairs = (prop::array::uniform2(3usize..6), prop::array::uniform2(1usize..4));
-    let rest = (prop::array::uniform3(1usize..4), prop::array::uniform2(0usize..4), any::<bool>());
-    (pairs, rest).prop_map(|((map, groups), (channels, experts, relu))| Shapes {
+    // Of bounds other than zero only those that must keep a layer from being equalised.
+    let bounds =
+        [(0.0, f32::INFINITY), (f32::NEG_INFINITY, f32::INFINITY), (f32::NEG_INFINITY, 0.1), (-0.2, 0.3)];
+    let clamp = prop::sample::select(bounds.map(|(min, max)| Clamp { min, max }).to_vec());
+    let rest = (prop::array::uniform3(1usize..4), prop::array::uniform2(0usize..4), clamp);
+    (pairs, rest).prop_map(|((map, groups), (channels, experts, clamp))| Shapes {
         map,
         groups,
         channels,
         experts,
-        relu,
+        clamp,
     })
 }
 
@@ -65,7 +69,7 @@ fn draw(
     numbers: &mut impl Iterator<Item = f32>,
     extents: &mut impl Iterator<Item = f64>,
 ) -> Drawn {
-    let Shapes { map: [height, width], groups, channels, experts, relu } = *shapes;
+    let Shapes { map: [height, width], groups, channels, experts, clamp } = *shapes;
     let [first, second] = groups;
     // Both groups divide the channels between them.
     let wide = [channels[0] * first, channels[1] * first * second, channels[2] * second];
@@ -104,7 +108,6 @@ fn draw(
             routing,
         }
     };
-    let clamp = if relu { Clamp { min: 0.0, ..Clamp::NONE } } else { Clamp::NONE };
     let same = Window::new([3, 3]).padding(Padding::symmetric(1, 1));
     let ops = [
         Op::Conv {
@@ -220,7 +223,7 @@ fn every_tensor_may_be_int16_unless_a_table_reads_it() {
                 Ok(model) => {
                     assert_eq!(model.plan.network.tensors[id].element, ElementType::I16, "{name} {id}");
                     let after = sqnr(name, &model);
-                    assert!(after >= before - 2.0, "{name} {}: {before} to {after} dB", tensor.onnx_name);
+                    assert!(after >= before - 4.0, "{name} {}: {before} to {after} dB", tensor.onnx_name);
                     gains.push(after - before);
                 }
                 Err(Error::Quantize {

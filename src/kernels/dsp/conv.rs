@@ -1,7 +1,7 @@
 //! Convolutions.
 
 use super::instructions::smmlar;
-use super::lanes::{Runs, column, spread};
+use super::lanes::{Columns, Runs, spread};
 use super::mix::{mix_each, mix_lane};
 use super::multiply::two_by_two;
 use crate::kernel_source::StaticKernels;
@@ -83,6 +83,7 @@ pub(crate) fn convolve(
     let channels = geometry.output.channels;
     let group_channels = channels / geometry.groups;
     for group in 0..geometry.groups {
+        let seen = Columns { geometry, runs, zero_point, group };
         let end = (group + 1) * group_channels;
         let mut first = group * group_channels;
         while first < end {
@@ -107,10 +108,10 @@ pub(crate) fn convolve(
             };
             let mut pixels = output.chunks_exact_mut(channels).enumerate();
             while let Some((pixel, output)) = pixels.next() {
-                column(geometry, runs, zero_point, group, pixel, input, columns, 0);
+                seen.put(pixel, input, columns, 0);
                 let output = &mut output[block.clone()];
                 if let Some((pixel, next)) = pixels.next() {
-                    column(geometry, runs, zero_point, group, pixel, input, columns, 1);
+                    seen.put(pixel, input, columns, 1);
                     prepared.multiply(columns, scale, [output, &mut next[block.clone()]]);
                 } else {
                     prepared.multiply(columns, scale, [output]);

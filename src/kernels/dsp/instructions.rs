@@ -22,7 +22,6 @@ mod native {
 
     binary!(sxtab16, "sxtab16 {}, {}, {}");
     binary!(sxtab16_ror8, "sxtab16 {}, {}, {}, ror #8");
-    binary!(smulbb, "smulbb {}, {}, {}");
 
     macro_rules! accumulate {
         ($name:ident, $text:literal) => {

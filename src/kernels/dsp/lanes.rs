@@ -73,44 +73,47 @@ fn zero(words: &mut [i32], lane: usize) {
     }
 }
 
-/// What an output pixel sees of one group's input channels, less the zero point, in a lane; padding is zero.
-#[inline(always)]
-pub(super) fn column(
-    geometry: &Geometry,
-    runs: Runs,
-    zero_point: i32,
-    group: usize,
-    pixel: usize,
-    input: &[i8],
-    words: &mut [i32],
-    lane: usize,
-) {
-    let Geometry { input: shape, output, window, .. } = *geometry;
-    let (rows, first_row) = geometry.rows(pixel / output.width);
-    let (columns, first_column) = geometry.columns(pixel % output.width);
-    let offset = both(-zero_point);
-    let row_start = |row: usize| (first_row + (row - rows.start) * window.dilation[0]) * shape.width;
-    let row_words = runs.words() / window.kernel[0];
-    for (row, words) in words.chunks_exact_mut(row_words).enumerate() {
-        if !rows.contains(&row) {
-            zero(words, lane);
-        } else if runs.whole_rows {
-            let from = (row_start(row) + first_column) * shape.channels;
-            let inside = &input[from..from + columns.len() * shape.channels];
-            if columns.len() == window.kernel[1] {
-                spread(inside, offset, words, lane);
-            } else {
-                let channels = columns.start * shape.channels..columns.end * shape.channels;
-                spread_part(inside, channels, zero_point, words, lane);
-            }
-        } else {
-            for (tap, words) in words.chunks_exact_mut(runs.run_words()).enumerate() {
-                if columns.contains(&tap) {
-                    let column = first_column + (tap - columns.start) * window.dilation[1];
-                    let from = (row_start(row) + column) * shape.channels + group * runs.len;
-                    spread(&input[from..from + runs.len], offset, words, lane);
+/// What output pixels see of one group's input channels.
+#[derive(Clone, Copy)]
+pub(super) struct Columns<'a> {
+    pub(super) geometry: &'a Geometry,
+    pub(super) runs: Runs,
+    pub(super) zero_point: i32,
+    pub(super) group: usize,
+}
+
+impl Columns<'_> {
+    /// What a pixel sees, less the zero point, in a lane; padding is zero.
+    #[inline(always)]
+    pub(super) fn put(&self, pixel: usize, input: &[i8], words: &mut [i32], lane: usize) {
+        let Self { geometry, runs, zero_point, group } = *self;
+        let Geometry { input: shape, output, window, .. } = *geometry;
+        let (rows, first_row) = geometry.rows(pixel / output.width);
+        let (columns, first_column) = geometry.columns(pixel % output.width);
+        let offset = both(-zero_point);
+        let row_start = |row: usize| (first_row + (row - rows.start) * window.dilation[0]) * shape.width;
+        let row_words = runs.words() / window.kernel[0];
+        for (row, words) in words.chunks_exact_mut(row_words).enumerate() {
+            if !rows.contains(&row) {
+                zero(words, lane);
+            } else if runs.whole_rows {
+                let from = (row_start(row) + first_column) * shape.channels;
+                let inside = &input[from..from + columns.len() * shape.channels];
+                if columns.len() == window.kernel[1] {
+                    spread(inside, offset, words, lane);
                 } else {
-                    zero(words, lane);
+                    let channels = columns.start * shape.channels..columns.end * shape.channels;
+                    spread_part(inside, channels, zero_point, words, lane);
+                }
+            } else {
+                for (tap, words) in words.chunks_exact_mut(runs.run_words()).enumerate() {
+                    if columns.contains(&tap) {
+                        let column = first_column + (tap - columns.start) * window.dilation[1];
+                        let from = (row_start(row) + column) * shape.channels + group * runs.len;
+                        spread(&input[from..from + runs.len], offset, words, lane);
+                    } else {
+                        zero(words, lane);
+                    }
                 }
             }
         }

@@ -40,13 +40,11 @@ fn gains(extents: &[Range]) -> Vec<f64> {
     extents.iter().map(gain).collect()
 }
 
-/// Whether a layer's output follows its kernels: an activation may only cut at zero, or above. A bound above stays as it
-/// is: no channel that was seen exceeds it, since none exceeds the largest.
+/// Whether a layer's output follows its kernels: it is not cut at all, or at zero from below. Then a bound above may stay as
+/// it is, since no channel reaches further than the largest did.
 fn scales(layer: &Layer) -> bool {
     match layer.op {
-        Op::Conv { clamp: Clamp { min, .. }, .. } | Op::Linear { clamp: Clamp { min, .. }, .. } => {
-            min == 0.0 || min == f32::NEG_INFINITY
-        }
+        Op::Conv { clamp, .. } | Op::Linear { clamp, .. } => clamp == Clamp::NONE || clamp.min == 0.0,
         _ => false,
     }
 }
