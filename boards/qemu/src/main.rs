@@ -86,11 +86,7 @@ fn open(name: &'static CStr, len: usize) -> io::Result<(File, u64)> {
 }
 
 /// Quantises the next sample, to int8 or int16 as the network takes it.
-fn read_sample<T>(
-    samples: &mut File,
-    quantize: fn(f32) -> T,
-    input: &mut [T; INPUT_LEN],
-) -> io::Result<()> {
+fn read_sample<T>(samples: &mut File, quantize: fn(f32) -> T, input: &mut [T; INPUT_LEN]) -> io::Result<()> {
     let mut buffer = [[0; 4]; 64];
     for piece in input.chunks_mut(buffer.len()) {
         let reals = &mut buffer[..piece.len()];
