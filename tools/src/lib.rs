@@ -15,6 +15,7 @@
 pub mod cli;
 pub mod convert;
 pub mod demo;
+mod deviation;
 pub mod emit;
 pub mod emulate;
 pub mod graph;

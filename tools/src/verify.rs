@@ -3,15 +3,12 @@
 use serde::Serialize;
 
 use crate::convert::{Error, Model};
+use crate::deviation::Deviation;
 use crate::parallel;
 use crate::plan::Sizes;
 use crate::quantize::Trade;
-use crate::quantized::Tensor;
 use crate::reference::{ReferenceError, nhwc_from_nchw};
 use crate::run::{Data, Runner};
-
-/// Ratios in decibel are capped here.
-const LARGEST_SQNR: f64 = 200.0;
 
 /// What `condconv verify` found.
 #[derive(Debug, Clone, Serialize)]
@@ -80,56 +77,6 @@ pub struct OutputResult {
     pub accuracy_float: Option<f64>,
     /// Share of inputs that the integer network gets right; none without labels.
     pub accuracy_int8: Option<f64>,
-}
-
-/// Errors of one tensor.
-#[derive(Debug, Clone, Copy, Default)]
-struct Deviation {
-    signal: f64,
-    noise: f64,
-    largest: f64,
-    /// In steps of the tensor.
-    largest_steps: f64,
-    saturations: u64,
-}
-
-impl Deviation {
-    fn of(tensor: &Tensor, integers: &Data, floats: &[f32]) -> Self {
-        let (low, high) = tensor.element.range();
-        let lowest = tensor.dequantize(low) - tensor.scale / 2.0;
-        let highest = tensor.dequantize(high) + tensor.scale / 2.0;
-        let mut deviation = Self::default();
-        for ((integer, &float), gain) in integers.iter().zip(floats).zip(tensor.gains.iter().cycle()) {
-            let float = f64::from(float);
-            let error = tensor.dequantize(integer) / gain - float;
-            deviation.signal += float * float;
-            deviation.noise += error * error;
-            deviation.largest = deviation.largest.max(error.abs());
-            deviation.largest_steps = deviation.largest_steps.max(error.abs() * gain / tensor.scale);
-            deviation.saturations += u64::from(float * gain < lowest || float * gain > highest);
-        }
-        deviation
-    }
-
-    fn add(&mut self, other: Self) {
-        self.signal += other.signal;
-        self.noise += other.noise;
-        self.largest = self.largest.max(other.largest);
-        self.largest_steps = self.largest_steps.max(other.largest_steps);
-        self.saturations += other.saturations;
-    }
-
-    fn sqnr_db(&self) -> f64 {
-        decibel(self.signal, self.noise)
-    }
-}
-
-/// A ratio of sums of squares.
-pub(crate) fn decibel(signal: f64, noise: f64) -> f64 {
-    if noise == 0.0 {
-        return LARGEST_SQNR;
-    }
-    (10.0 * (signal / noise).log10()).clamp(-LARGEST_SQNR, LARGEST_SQNR)
 }
 
 struct SampleResult {
@@ -238,7 +185,9 @@ fn compare(model: &Model, runner: &Runner<'_>, input: &[f32]) -> Result<SampleRe
         .filter_map(|(layer, floats)| {
             let tensor = &network.tensors[layer.output];
             let integers = trace.values[layer.output].as_ref()?;
-            Some(Deviation::of(tensor, integers, &nhwc_from_nchw(floats, tensor.shape)))
+            let mut deviation = Deviation::default();
+            deviation.compare(tensor, integers, &nhwc_from_nchw(floats, tensor.shape));
+            Some(deviation)
         })
         .collect();
     let routings = trace

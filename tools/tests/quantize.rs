@@ -7,7 +7,7 @@ use condconv_tools::convert::{Error, Model, read_samples};
 use condconv_tools::graph::{Clamp, Gate, Kernels, Layer, Network, Op, Routing, Value};
 use condconv_tools::quantize::{Int16, Int16Error, Options, QuantizeError, Range, Ranges, equalize};
 use condconv_tools::quantized::ElementType;
-use condconv_tools::run::Data;
+use condconv_tools::verify::verify;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -191,19 +191,7 @@ fn sqnr(name: &str, model: &Model) -> f64 {
     let (base, _) = name.split_once('_').unwrap();
     let path = root("tests/fixtures/networks").join(format!("{base}.test.npy"));
     let samples = read_samples(&path, &model.import).unwrap();
-    let output = &model.plan.network.tensors[model.plan.network.output];
-    let runner = model.runner();
-    let (mut signal, mut noise) = (0.0, 0.0);
-    for sample in samples.iter() {
-        let floats = model.reference.run(sample, &[&output.onnx_name]).unwrap().remove(0);
-        let trace = runner.run(model.input(sample));
-        let integers = trace.values[model.plan.network.output].iter().flat_map(Data::iter);
-        for (integer, float) in integers.zip(floats) {
-            signal += f64::from(float).powi(2);
-            noise += (output.dequantize(integer) - f64::from(float)).powi(2);
-        }
-    }
-    10.0 * (signal / noise).log10()
+    verify(model, &samples.iter().collect::<Vec<_>>(), None).unwrap().output.sqnr_db
 }
 
 fn int16(name: &str) -> Options {

@@ -123,13 +123,18 @@ impl Calibration {
 
     /// The same ranges, with no more than `count` of the samples.
     #[must_use]
-    pub fn truncated(mut self, count: usize) -> Self {
-        self.inputs.truncate(count);
-        self.outputs.truncate(count);
-        for preactivation in &mut self.preactivations {
-            preactivation.means.truncate(count);
+    pub fn truncated(&self, count: usize) -> Self {
+        let count = count.min(self.inputs.len());
+        let preactivation =
+            |seen: &Preactivation| Preactivation { range: seen.range, means: seen.means[..count].to_vec() };
+        Self {
+            gains: self.gains.clone(),
+            extents: self.extents.clone(),
+            ranges: self.ranges.clone(),
+            preactivations: self.preactivations.iter().map(preactivation).collect(),
+            inputs: self.inputs[..count].to_vec(),
+            outputs: self.outputs[..count].to_vec(),
         }
-        self
     }
 }
 

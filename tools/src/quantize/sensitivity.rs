@@ -6,11 +6,10 @@ use serde::Serialize;
 
 use super::options::{Int16, resolve, source, table_reader};
 use super::{Calibration, QuantizeError, Quantizer};
+use crate::deviation::Deviation;
 use crate::graph::{Network, ValueId};
 use crate::plan::Plan;
 use crate::quantized::{ElementType, QuantizedNetwork};
-use crate::run::Data;
-use crate::verify::decibel;
 
 /// A tensor is worth int16 if it makes at least this share of the output's noise.
 const WORTH: f64 = 0.1;
@@ -63,7 +62,7 @@ pub fn quantize(
 ) -> Result<Quantized, QuantizeError> {
     let tensors: Vec<(ValueId, Option<f64>)> = match int16 {
         Int16::None => Vec::new(),
-        Int16::Auto => most_sensitive(network, &calibration.clone().truncated(SAMPLES))?,
+        Int16::Auto => most_sensitive(network, &calibration.truncated(SAMPLES))?,
         Int16::Named(names) => resolve(network, names)?.into_iter().map(|id| (id, None)).collect(),
     };
     let without = Attempt::new(network, calibration, &BTreeSet::new())?;
@@ -77,19 +76,18 @@ pub fn quantize(
     };
     let trade = Trade {
         tensors: tensors.iter().map(wide_tensor).collect(),
-        sqnr_db: with.sqnr_db(),
-        sqnr_db_without: without.sqnr_db(),
+        sqnr_db: with.deviation.sqnr_db(),
+        sqnr_db_without: without.deviation.sqnr_db(),
         ram_bytes: Plan::new(with.network.clone()).ram_bytes(),
         ram_bytes_without: Plan::new(without.network).ram_bytes(),
     };
     Ok(Quantized { network: with.network, trade: Some(trade) })
 }
 
-/// A quantised network and how far its outputs are from the float network's, as sums of squares.
+/// A quantised network and how far its outputs are from the float network's.
 struct Attempt {
     network: QuantizedNetwork,
-    signal: f64,
-    noise: f64,
+    deviation: Deviation,
 }
 
 impl Attempt {
@@ -99,19 +97,11 @@ impl Attempt {
         wide: &BTreeSet<ValueId>,
     ) -> Result<Self, QuantizeError> {
         let (network, outputs) = Quantizer::new(float, calibration, wide).run()?;
-        let tensor = &network.tensors[network.output];
-        let (mut signal, mut noise) = (0.0, 0.0);
+        let mut deviation = Deviation::default();
         for (integers, floats) in outputs.iter().zip(&calibration.outputs) {
-            for (integer, &float) in Data::iter(integers).zip(floats) {
-                signal += f64::from(float).powi(2);
-                noise += (tensor.dequantize(integer) - f64::from(float)).powi(2);
-            }
+            deviation.compare(&network.tensors[network.output], integers, floats);
         }
-        Ok(Self { network, signal, noise })
-    }
-
-    fn sqnr_db(&self) -> f64 {
-        decibel(self.signal, self.noise)
+        Ok(Self { network, deviation })
     }
 }
 
@@ -128,9 +118,9 @@ fn most_sensitive(
             && table_reader(network, id).is_none()
     };
     let noise_with = |wide: &BTreeSet<ValueId>| {
-        Attempt::new(network, calibration, wide).map_or(f64::INFINITY, |attempt| attempt.noise)
+        Attempt::new(network, calibration, wide).map_or(f64::INFINITY, |attempt| attempt.deviation.noise())
     };
-    let share = |id: ValueId| (id, 1.0 - noise_with(&BTreeSet::from([id])) / base.noise);
+    let share = |id: ValueId| (id, 1.0 - noise_with(&BTreeSet::from([id])) / base.deviation.noise());
     let mut shares: Vec<(ValueId, f64)> = (0..network.values.len())
         .filter(may_be_wide)
         .map(share)
@@ -138,7 +128,7 @@ fn most_sensitive(
         .collect();
     shares.sort_by(|(_, a), (_, b)| b.total_cmp(a));
 
-    let (mut chosen, mut wide, mut least) = (Vec::new(), BTreeSet::new(), base.noise);
+    let (mut chosen, mut wide, mut least) = (Vec::new(), BTreeSet::new(), base.deviation.noise());
     for (id, share) in shares {
         wide.insert(id);
         let noise = noise_with(&wide);
