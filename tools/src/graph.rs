@@ -1,6 +1,8 @@
 //! The float network between the importer and the quantiser: what is left of an ONNX graph once batch
 //! norms are folded, activations fused and every CondConv recognised.
 
+use std::ops::Range;
+
 use condconv::{Padding, Shape, Window};
 
 /// A tensor between layers; index into [`Network::values`].
@@ -150,6 +152,18 @@ impl Op {
             Self::Conv { kernels, .. } | Self::Linear { kernels, .. } => Some(kernels),
             _ => None,
         }
+    }
+
+    /// Groups of the input's channels that outputs are made of; one for operators that have none.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        if let Self::Conv { groups, .. } = self { *groups } else { 1 }
+    }
+
+    /// Whether the result is of the input's very numbers, and so of its type, scale and zero point.
+    #[must_use]
+    pub fn passes_numbers_on(&self) -> bool {
+        matches!(self, Self::MaxPool { .. } | Self::Pad { .. })
     }
 
     /// The routing that the operator uses.
@@ -306,4 +320,58 @@ pub struct Kernels {
     pub expert_biases: Vec<Vec<f32>>,
     /// The routing; `None` for a static layer.
     pub routing: Option<RoutingId>,
+}
+
+/// The weights of one tap, as of one pixel of a flattened map, and what they belong to.
+#[derive(Debug)]
+pub(crate) struct Tap<'a> {
+    /// The expert.
+    pub(crate) expert: usize,
+    /// The output channel.
+    pub(crate) channel: usize,
+    /// The input channels that the weights meet, one after the other.
+    pub(crate) inputs: Range<usize>,
+    /// The weights.
+    pub(crate) weights: &'a mut [f32],
+}
+
+/// All taps of experts with `channels` outputs that read `inputs` channels in groups.
+pub(crate) fn taps(
+    experts: &mut [Vec<f32>],
+    channels: usize,
+    inputs: usize,
+    groups: usize,
+) -> impl Iterator<Item = Tap<'_>> {
+    let (depth, outputs) = (inputs / groups, channels / groups);
+    experts.iter_mut().enumerate().flat_map(move |(expert, kernels)| {
+        let len = kernels.len() / channels;
+        kernels.chunks_exact_mut(len).enumerate().flat_map(move |(channel, kernel)| {
+            let first = channel / outputs * depth;
+            let inputs = first..first + depth;
+            let tap = move |weights| Tap { expert, channel, inputs: inputs.clone(), weights };
+            kernel.chunks_exact_mut(depth).map(tap)
+        })
+    })
+}
+
+impl Kernels {
+    /// Multiplies the output channels and shifts them. The shift belongs to the static bias alone, since routing weights
+    /// do not sum to one.
+    pub(crate) fn scale_and_shift(&mut self, scale: &[f64], shift: &[f64]) {
+        for numbers in self.experts.iter_mut().chain(&mut self.expert_biases) {
+            let len = numbers.len() / self.channels;
+            for (numbers, scale) in numbers.chunks_exact_mut(len).zip(scale) {
+                numbers.iter_mut().for_each(|number| *number = (f64::from(*number) * scale) as f32);
+            }
+        }
+        for ((bias, scale), shift) in self.bias.iter_mut().zip(scale).zip(shift) {
+            *bias = (f64::from(*bias) * scale + shift) as f32;
+        }
+    }
+
+    /// The experts' biases, zeros where there were none.
+    pub(crate) fn expert_biases_mut(&mut self) -> &mut Vec<Vec<f32>> {
+        self.expert_biases.resize_with(self.experts.len(), || vec![0.0; self.channels]);
+        &mut self.expert_biases
+    }
 }

@@ -68,7 +68,7 @@ impl Model {
         Self::new(path, Path::new(""), import, &[&ramp], options)
     }
 
-    /// Quantises an imported model on calibration inputs (NCHW); the paths are where they came from.
+    /// Quantises an imported model on calibration inputs, ordered as in the file; the paths are where they came from.
     ///
     /// # Errors
     ///

@@ -3,7 +3,7 @@
 
 use condconv::{Padding, Shape};
 
-use crate::graph::{Clamp, Kernels, Layer, Network, Op, ValueId};
+use crate::graph::{Clamp, Kernels, Layer, Network, Op, ValueId, taps};
 
 /// Lets layers absorb what stands before them. The layers that are left without a reader remain.
 pub(super) fn absorb(network: &mut Network) {
@@ -58,28 +58,16 @@ fn takes(layer: &Layer, shifts: bool) -> bool {
 }
 
 fn take(layer: &mut Layer, from: ValueId, shape: Shape, scale: &[f32], shift: &[f32]) {
-    let groups = match layer.op {
-        Op::Conv { groups, .. } => groups,
-        _ => 1,
-    };
-    if let Some(Kernels { channels, experts, bias, expert_biases, routing }) = layer.op.kernels_mut() {
-        // Of each output channel: taps, or the pixels of a flattened map, and within them the inputs of its group.
-        let inputs = shape.channels / groups;
-        let outputs = *channels / groups;
-        if routing.is_some() {
-            expert_biases.resize_with(experts.len(), || vec![0.0; *channels]);
+    let groups = layer.op.groups();
+    if let Some(kernels) = layer.op.kernels_mut() {
+        if kernels.routing.is_some() {
+            kernels.expert_biases_mut();
         }
-        for (index, expert) in experts.iter_mut().enumerate() {
-            let length = expert.len() / *channels;
-            let bias = if routing.is_some() { &mut expert_biases[index] } else { &mut *bias };
-            for (channel, (kernel, bias)) in expert.chunks_mut(length).zip(bias).enumerate() {
-                let first = channel / outputs * inputs;
-                let (scale, shift) = (&scale[first..][..inputs], &shift[first..][..inputs]);
-                for tap in kernel.chunks_mut(inputs) {
-                    *bias += product(tap, shift);
-                    tap.iter_mut().zip(scale).for_each(|(weight, scale)| *weight *= scale);
-                }
-            }
+        let Kernels { channels, experts, bias, expert_biases, routing } = kernels;
+        for tap in taps(experts, *channels, shape.channels, groups) {
+            let biases = if routing.is_some() { &mut expert_biases[tap.expert] } else { &mut *bias };
+            biases[tap.channel] += product(tap.weights, &shift[tap.inputs.clone()]);
+            tap.weights.iter_mut().zip(&scale[tap.inputs]).for_each(|(weight, scale)| *weight *= scale);
         }
         if expert_biases.iter().flatten().all(|&bias| bias == 0.0) {
             expert_biases.clear();

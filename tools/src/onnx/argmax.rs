@@ -3,6 +3,7 @@
 use rten_onnx::onnx::NodeProto;
 
 use super::error::Fault;
+use super::meaning::axis;
 use super::node::{Node, named};
 
 /// Operators by which the index that an ArgMax yields keeps its value.
@@ -52,8 +53,6 @@ pub(super) fn misplaced(argmax: &Node, scores: &[usize]) -> Fault {
 
 /// Whether an ArgMax is over all numbers of a tensor of the dimensions given.
 pub(super) fn is_over_all(argmax: &Node, dims: &[usize]) -> bool {
-    let axis = argmax.int("axis").unwrap_or(0);
-    let rank = i64::try_from(dims.len()).unwrap_or(0);
-    let axis = usize::try_from(if axis < 0 { axis + rank } else { axis }).ok();
-    axis.and_then(|axis| dims.get(axis)) == Some(&dims.iter().product())
+    axis(argmax.int("axis").unwrap_or(0), dims.len()).and_then(|axis| dims.get(axis))
+        == Some(&dims.iter().product())
 }

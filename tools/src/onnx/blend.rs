@@ -1,5 +1,7 @@
 //! Outputs of experts, weighted and added: the same as one layer with mixed kernels, and imported so.
 
+use std::slice;
+
 use super::error::Fault;
 use super::import::Importer;
 use super::meaning::Features;
@@ -59,10 +61,9 @@ impl<'a> Importer<'a> {
         let more = self.layers[second].op.kernels()?.clone();
         let kernels = self.layers[first].op.kernels_mut()?;
         add(&mut kernels.experts, &more.experts);
-        add(std::slice::from_mut(&mut kernels.bias), std::slice::from_ref(&more.bias));
+        add(slice::from_mut(&mut kernels.bias), slice::from_ref(&more.bias));
         if !more.expert_biases.is_empty() {
-            kernels.expert_biases.resize_with(kernels.experts.len(), || vec![0.0; kernels.channels]);
-            add(&mut kernels.expert_biases, &more.expert_biases);
+            add(kernels.expert_biases_mut(), &more.expert_biases);
         }
         self.name_sums(first, a, output);
         Some(self.folded(a, output))
@@ -92,7 +93,8 @@ fn are_alike(a: &Layer, b: &Layer) -> bool {
     }
 }
 
-fn add(sums: &mut [Vec<f32>], terms: &[Vec<f32>]) {
+/// Adds lists of numbers to others of the same length.
+pub(super) fn add(sums: &mut [Vec<f32>], terms: &[Vec<f32>]) {
     for (sum, term) in sums.iter_mut().zip(terms) {
         sum.iter_mut().zip(term).for_each(|(sum, term)| *sum += term);
     }

@@ -1,7 +1,10 @@
 //! Convolutions.
 
+use std::slice;
+
 use condconv::{Geometry, Padding, Window};
 
+use super::blend::add;
 use super::error::Fault;
 use super::import::Importer;
 use super::meaning::{Features, Meaning, is_column, map_shape};
@@ -29,7 +32,7 @@ impl<'a> Importer<'a> {
                 )
             })?;
         if let Some(stated) = node.ints("kernel_shape")
-            && !stated.iter().map(|&n| usize::try_from(n).ok()).eq(taps.iter().map(|&n| Some(n)))
+            && node.sizes("kernel_shape").as_deref() != Some(taps)
         {
             return Err(Fault::at(
                 node,
@@ -68,15 +71,11 @@ impl<'a> Importer<'a> {
         column: bool,
     ) -> Option<Window> {
         let attribute = |name: &str| -> Option<[usize; 2]> {
-            let list = node.ints(name).unwrap_or_default();
-            let list: Result<Vec<usize>, _> = list.iter().map(|&n| n.try_into()).collect();
-            let list = list.ok()?;
+            let list = node.sizes(name)?;
             if list.is_empty() { Some([1, 1]) } else { pair(&list) }
         };
         let window = Window::new(kernel).stride(attribute("strides")?).dilation(attribute("dilations")?);
-        let pads: Result<Vec<usize>, _> =
-            node.ints("pads").unwrap_or_default().iter().map(|&n| n.try_into()).collect();
-        let own = match pads.ok()?[..] {
+        let own = match node.sizes("pads")?[..] {
             [] => Padding::default(),
             [left, right] => Padding { left, right, ..Padding::default() },
             [top, left, bottom, right] => Padding { top, left, bottom, right },
@@ -167,7 +166,6 @@ impl<'a> Importer<'a> {
         output: &str,
     ) -> Result<bool, Fault> {
         let Some(layer) = self.own_layer(features) else { return Ok(false) };
-        let channels = self.shape(features).channels;
         let conditional = match &self.layers[layer].op {
             Op::Conv { kernels, clamp, .. } | Op::Linear { kernels, clamp } => {
                 *clamp == Clamp::NONE
@@ -181,15 +179,8 @@ impl<'a> Importer<'a> {
         }
         let mixed = self.probe_mixture(node, gate, bias)?;
         if let Some(kernels) = self.layers[layer].op.kernels_mut() {
-            kernels.expert_biases.resize_with(mixed.experts.len(), || vec![0.0; channels]);
-            let rows = kernels
-                .expert_biases
-                .iter_mut()
-                .zip(&mixed.experts)
-                .chain([(&mut kernels.bias, &mixed.at_zero)]);
-            for (sum, more) in rows {
-                sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
-            }
+            add(kernels.expert_biases_mut(), &mixed.experts);
+            add(slice::from_mut(&mut kernels.bias), slice::from_ref(&mixed.at_zero));
         }
         self.name_sums(layer, features, output);
         Ok(true)

@@ -274,7 +274,7 @@ impl<'a> Importer<'a> {
             None => self.add_identity(node, features, output),
         };
         if let Some(kernels) = self.layers[layer].op.kernels_mut() {
-            scale_and_shift(kernels, affine);
+            kernels.scale_and_shift(&affine.scale, &affine.shift);
         }
         self.name_sums(layer, &features, output);
         Ok(features)
@@ -318,20 +318,6 @@ impl<'a> Importer<'a> {
         let order = features.order.clone();
         let copy = self.add_ordered_layer(&node.name, op, vec![features.value], (output, order), shape);
         (self.layers.len() - 1, copy)
-    }
-}
-
-/// Experts and their biases are scaled; the shift belongs to the static bias alone, since routing weights do not sum
-/// to one.
-fn scale_and_shift(kernels: &mut Kernels, affine: &Affine) {
-    for expert in kernels.experts.iter_mut().chain(&mut kernels.expert_biases) {
-        let length = expert.len() / kernels.channels;
-        for (kernel, scale) in expert.chunks_mut(length).zip(&affine.scale) {
-            kernel.iter_mut().for_each(|weight| *weight = (f64::from(*weight) * scale) as f32);
-        }
-    }
-    for ((bias, scale), shift) in kernels.bias.iter_mut().zip(&affine.scale).zip(&affine.shift) {
-        *bias = (f64::from(*bias) * scale + shift) as f32;
     }
 }
 

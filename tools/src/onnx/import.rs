@@ -9,7 +9,7 @@ use super::argmax;
 use super::engine::Engine;
 use super::error::Fault;
 use super::meaning::{Features, Gate, Meaning, Order, channels_last, map_shape};
-use super::node::{Node, unsupported};
+use super::node::{Node, free_name, unsupported};
 use super::pointwise::Pointwise;
 use super::pool::padded;
 use super::prune;
@@ -119,9 +119,9 @@ impl<'a> Importer<'a> {
         if let Some(argmax) = source.argmax.as_ref().filter(|_| shape.pixels() != 1) {
             return Err(argmax::misplaced(argmax, scores));
         }
-        match self.layers.iter().find(|layer| layer.output == output.value).map(|layer| &layer.op) {
-            // Their results are of their inputs' type, and the network's output has its own.
-            Some(Op::MaxPool { .. } | Op::Pad { .. }) => Ok(self.add_identity(node, &output, name).1.value),
+        match self.layers.iter().find(|layer| layer.output == output.value) {
+            // The network's output has a type of its own.
+            Some(layer) if layer.op.passes_numbers_on() => Ok(self.add_identity(node, &output, name).1.value),
             Some(_) => Ok(output.value),
             None => Err(Fault::new(
                 "the graph only renames its input",
@@ -283,10 +283,9 @@ impl<'a> Importer<'a> {
         if let Some(known) = self.reordered.iter().find(|one| one.value == name) {
             return known.name.clone();
         }
-        let names = std::iter::successors(Some(format!("{name} as NCHW")), |name| Some(format!("{name}'")));
         let is_free =
-            |name: &String| !self.trace.is_known(name) && self.reordered.iter().all(|one| one.name != *name);
-        let new = names.into_iter().find(is_free).unwrap_or_default();
+            |name: &str| !self.trace.is_known(name) && self.reordered.iter().all(|one| one.name != name);
+        let new = free_name(format!("{name} as NCHW"), is_free);
         self.reordered.push(Reordered { name: new.clone(), value: name.into(), order: order.clone() });
         new
     }

@@ -80,6 +80,11 @@ pub(super) struct Part {
     pub(super) names: BTreeSet<String>,
 }
 
+/// An axis as a node states it, of a tensor of `rank` dimensions: negative ones count from the end.
+pub(super) fn axis(stated: i64, rank: usize) -> Option<usize> {
+    usize::try_from(if stated < 0 { stated + i64::try_from(rank).ok()? } else { stated }).ok()
+}
+
 /// The order of elements, if it is not NCHW order itself.
 pub(super) fn order(positions: Vec<usize>) -> Option<Order> {
     let natural = positions.iter().enumerate().all(|(index, &position)| index == position);

@@ -77,6 +77,11 @@ impl Node {
         self.inputs.get(index).map(String::as_str).filter(|name| !name.is_empty())
     }
 
+    /// A list of counts, empty if it is not stated; none if one is negative.
+    pub(super) fn sizes(&self, name: &str) -> Option<Vec<usize>> {
+        self.ints(name).unwrap_or_default().iter().map(|&n| n.try_into().ok()).collect()
+    }
+
     /// The names of the inputs that are given.
     pub(super) fn given_inputs(&self) -> impl Iterator<Item = &str> {
         self.inputs.iter().map(String::as_str).filter(|name| !name.is_empty())
@@ -91,6 +96,12 @@ impl Node {
 /// The fault of an operator that is not supported, or not where it stands.
 pub(super) fn unsupported(node: &Node) -> Fault {
     Fault::at(node, "this operator is not supported here", operators::remedy(&node.operator))
+}
+
+/// A name for a new value: the one given, with a mark after it for as long as it is not free.
+pub(super) fn free_name(name: String, is_free: impl Fn(&str) -> bool) -> String {
+    let mut names = std::iter::successors(Some(name), |name| Some(format!("{name}'")));
+    names.find(|name| is_free(name)).unwrap_or_default()
 }
 
 /// Gives every node a name of its own: its own one, or that of its first output.

@@ -5,7 +5,7 @@ use condconv::{Geometry, MaxPool2d, Padding, Shape, Window};
 use super::conv::pair;
 use super::error::Fault;
 use super::import::Importer;
-use super::meaning::{Features, Meaning, is_column, map_shape};
+use super::meaning::{Features, Meaning, axis, is_column, map_shape};
 use super::node::{Node, unsupported};
 use crate::graph::Op;
 
@@ -44,9 +44,8 @@ impl<'a> Importer<'a> {
             return Err(unsupported(node));
         }
         let column = is_column(self.trace.shape(name), padded(self.shape(&features), features.padding));
-        let kernel = node.ints("kernel_shape").unwrap_or_default();
-        let kernel: Option<Vec<usize>> = kernel.iter().map(|&n| n.try_into().ok()).collect();
-        let window = kernel
+        let window = node
+            .sizes("kernel_shape")
             .and_then(|kernel| pair(&kernel))
             .and_then(|kernel| self.window(node, Padding::default(), kernel, column))
             .ok_or_else(|| bad_window(node))?;
@@ -147,10 +146,8 @@ impl<'a> Importer<'a> {
             "GlobalAveragePool" | "GlobalMaxPool" => Some((2..rank).collect()),
             // With one output pixel and no pads, the window covers what it covers; it must be the whole map.
             "AveragePool" => {
-                let kernel = node.ints("kernel_shape").unwrap_or_default().iter();
-                let whole =
-                    kernel.map(|&n| usize::try_from(n).ok()).eq(dims.iter().skip(2).map(|&n| Some(n)))
-                        && node.ints("pads").unwrap_or_default().iter().all(|&pad| pad == 0);
+                let whole = node.sizes("kernel_shape").as_deref() == Some(dims.get(2..).unwrap_or_default())
+                    && node.ints("pads").unwrap_or_default().iter().all(|&pad| pad == 0);
                 whole.then(|| (2..rank).collect())
             }
             "ReduceMean" | "ReduceMax" => {
@@ -158,10 +155,7 @@ impl<'a> Importer<'a> {
                     Some(name) => self.trace.ints(name)?,
                     None => node.ints("axes").unwrap_or_default().to_vec(),
                 };
-                let signed = i64::try_from(rank).ok()?;
-                axes.into_iter()
-                    .map(|axis| usize::try_from(if axis < 0 { axis + signed } else { axis }).ok())
-                    .collect()
+                axes.into_iter().map(|stated| axis(stated, rank)).collect()
             }
             _ => None,
         }

@@ -4,7 +4,7 @@ use condconv::Shape;
 
 use super::error::Fault;
 use super::import::Importer;
-use super::meaning::{Features, Meaning, is_vector, order, sample_shape};
+use super::meaning::{Features, Meaning, axis, is_vector, order, sample_shape};
 use super::node::{Node, unsupported};
 use super::trace::random_floats;
 use crate::graph::{Clamp, Function, Op};
@@ -71,14 +71,7 @@ impl<'a> Importer<'a> {
             // Perhaps linear in the vector that both are made from; else they come back here.
             return Ok(None);
         }
-        // A table of vectors is no map.
-        let is_table = |name: &str| match self.meanings.get(name) {
-            Some(Meaning::Features(features)) => {
-                sample_shape(self.trace.shape(name)) != Some(self.shape(features))
-            }
-            _ => false,
-        };
-        if !self.eager && (is_table(a) || is_table(b)) && self.combine(index, node).is_ok() {
+        if !self.eager && (self.is_table(a) || self.is_table(b)) && self.combine(index, node).is_ok() {
             return Ok(None);
         }
         let sum = match node.operator.as_str() {
@@ -123,6 +116,12 @@ impl<'a> Importer<'a> {
         Ok(Some(self.add_ordered_layer(&node.name, op, inputs, (output, map.order), shape)))
     }
 
+    /// Whether a value holds a tensor in another shape than that of a map: a table of vectors.
+    fn is_table(&self, name: &str) -> bool {
+        matches!(self.meanings.get(name), Some(Meaning::Features(features))
+            if sample_shape(self.trace.shape(name)) != Some(self.shape(features)))
+    }
+
     /// Concat of several tensors along channels.
     pub(super) fn concat(
         &mut self,
@@ -134,23 +133,15 @@ impl<'a> Importer<'a> {
         let is_features = |name: &&str| matches!(self.meanings.get(*name), Some(Meaning::Features(_)));
         let constants = names.iter().filter(|name| self.trace.is_constant(name)).count();
         let dims = self.trace.shape(output).to_vec();
-        let rank = i64::try_from(dims.len()).unwrap_or(0);
-        let axis = node.int("axis").unwrap_or(0);
-        let Ok(axis) = usize::try_from(if axis < 0 { axis + rank } else { axis }) else { return Ok(None) };
-        if names.len() < 2 || rank < 2 || (axis != 1 && !names.iter().all(is_features)) {
+        let Some(axis) = axis(node.int("axis").unwrap_or(0), dims.len()) else { return Ok(None) };
+        if names.len() < 2 || dims.len() < 2 || (axis != 1 && !names.iter().all(is_features)) {
             return Ok(None);
         }
         if !names.iter().any(is_features) && names.len() - constants < 2 {
             return Ok(None);
         }
         let lazy = !self.eager && !names.iter().any(is_features);
-        let is_table = |name: &&str| match self.meanings.get(*name) {
-            Some(Meaning::Features(features)) => {
-                sample_shape(self.trace.shape(name)) != Some(self.shape(features))
-            }
-            _ => false,
-        };
-        if (lazy || names.iter().any(is_table)) && self.combine(index, node).is_ok() {
+        if (lazy || names.iter().any(|name| self.is_table(name))) && self.combine(index, node).is_ok() {
             return Ok(None);
         }
         if constants > 0 {

@@ -4,18 +4,14 @@ use std::collections::HashSet;
 
 use rten_onnx::onnx::{NodeProto, TensorProto};
 
+use super::node::free_name;
+
 /// The nodes, with Adds in place of each Sum of three tensors or more and of each Sub of what is not stored in the file,
 /// and none for a Sum of one.
 pub(super) fn in_pairs(nodes: Vec<NodeProto>, stored: &[TensorProto]) -> Vec<NodeProto> {
     let stored: HashSet<&str> = stored.iter().filter_map(|tensor| tensor.name.as_deref()).collect();
     let taken: HashSet<String> = nodes.iter().flat_map(|node| node.output.iter().cloned()).collect();
-    let free = |name: String| {
-        let names = std::iter::successors(Some(name), |name| Some(format!("{name}'")));
-        names
-            .into_iter()
-            .find(|name| !taken.contains(name) && !stored.contains(name.as_str()))
-            .unwrap_or_default()
-    };
+    let free = |name| free_name(name, |name| !taken.contains(name) && !stored.contains(name));
     let with = |node: &NodeProto, operator: &str, input: Vec<String>, output: String| NodeProto {
         name: node.name.clone(),
         op_type: Some(operator.into()),

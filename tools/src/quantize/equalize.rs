@@ -3,7 +3,7 @@
 //! the same in the layers that read it. Kernels have a scale a channel anyway: it costs nothing at run time.
 
 use super::Range;
-use crate::graph::{Clamp, Kernels, Layer, Network, Op, ValueId};
+use crate::graph::{Clamp, Kernels, Layer, Network, Op, ValueId, taps};
 
 /// The gain is this power of what a channel lacks to the largest: channels that reach as far as any would make kernels
 /// uneven instead.
@@ -24,7 +24,9 @@ pub fn equalize(network: &mut Network, extents: &[Vec<Range>], samples: usize) -
         let known = samples * network.values[layer.output].shape.pixels() >= FEWEST_NUMBERS;
         if known && scales(layer) && absorbs(network, layer.output) {
             let of_output = self::gains(&extents[layer.output]);
-            multiply(&mut network.layers[index], &of_output);
+            if let Some(kernels) = network.layers[index].op.kernels_mut() {
+                kernels.scale_and_shift(&of_output, &vec![0.0; of_output.len()]);
+            }
             divide(network, index, &of_output, &mut gains);
         }
     }
@@ -61,58 +63,31 @@ fn absorbs(network: &Network, value: ValueId) -> bool {
         })
 }
 
-/// Multiplies a layer's output channels.
-fn multiply(layer: &mut Layer, gains: &[f64]) {
-    let Some(kernels) = layer.op.kernels_mut() else { return };
-    let Kernels { channels, experts, bias, expert_biases, .. } = kernels;
-    for expert in experts {
-        let len = expert.len() / *channels;
-        for (kernel, gain) in expert.chunks_exact_mut(len).zip(gains) {
-            kernel.iter_mut().for_each(|weight| *weight = (f64::from(*weight) * gain) as f32);
-        }
-    }
-    for biases in expert_biases.iter_mut().chain([bias]) {
-        for (bias, gain) in biases.iter_mut().zip(gains) {
-            *bias = (f64::from(*bias) * gain) as f32;
-        }
-    }
-}
-
 /// Divides by the gains of a layer's output wherever it is read, and notes them.
 fn divide(network: &mut Network, producer: usize, of_output: &[f64], gains: &mut [Vec<f64>]) {
     let value = network.layers[producer].output;
     gains[value] = of_output.to_vec();
-    for routing in network.routings.iter_mut().filter(|routing| routing.input == value) {
-        for row in &mut routing.matrix {
-            for (weight, gain) in row.iter_mut().zip(of_output) {
-                *weight = (f64::from(*weight) / gain) as f32;
-            }
+    let divide_each = |weights: &mut [f32], gains: &[f64]| {
+        for (weight, gain) in weights.iter_mut().zip(gains) {
+            *weight = (f64::from(*weight) / gain) as f32;
         }
+    };
+    for routing in network.routings.iter_mut().filter(|routing| routing.input == value) {
+        routing.matrix.iter_mut().for_each(|row| divide_each(row, of_output));
     }
     for reader in 0..network.layers.len() {
         let layer = &mut network.layers[reader];
         if !layer.inputs.contains(&value) {
             continue;
         }
-        let groups = if let Op::Conv { groups, .. } = layer.op { groups } else { 1 };
+        let groups = layer.op.groups();
         match layer.op.kernels_mut() {
-            Some(kernels) => divide_kernels(kernels, groups, of_output),
-            None => divide(network, reader, of_output, gains),
-        }
-    }
-}
-
-/// The channels that a group reads lie innermost in its kernels.
-fn divide_kernels(kernels: &mut Kernels, groups: usize, gains: &[f64]) {
-    let len = kernels.experts[0].len() / kernels.channels;
-    let of_groups = gains.chunks_exact(gains.len() / groups);
-    for expert in &mut kernels.experts {
-        for (group, gains) in
-            expert.chunks_exact_mut(len * (kernels.channels / groups)).zip(of_groups.clone())
-        {
-            for (weight, gain) in group.iter_mut().zip(gains.iter().cycle()) {
-                *weight = (f64::from(*weight) / gain) as f32;
+            Some(Kernels { channels, experts, .. }) => {
+                for tap in taps(experts, *channels, of_output.len(), groups) {
+                    divide_each(tap.weights, &of_output[tap.inputs]);
+                }
             }
+            None => divide(network, reader, of_output, gains),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::graph::{Network, Op, ValueId};
 #[derive(Debug, Clone, Default, Args)]
 pub struct Options {
     /// Tensors to keep in int16: auto, none, or names of layers or tensors, separated by commas. auto takes those
-    /// that make much of the output's noise, and what they cost in RAM and time
+    /// that make much of the output's noise; each takes more RAM and time
     #[arg(long, value_name = "auto|none|NAME,..", default_value = "none")]
     pub int16: Int16,
     /// How far int8 tensors reach: as far as the calibration inputs, without the outermost 0.1 % of their numbers, or
@@ -95,11 +95,8 @@ pub(super) fn resolve(network: &Network, names: &[String]) -> Result<BTreeSet<Va
 
 /// The tensor from which one takes its element type over.
 pub(super) fn source(network: &Network, value: ValueId) -> ValueId {
-    let layer = network.layers.iter().find(|layer| layer.output == value);
-    match layer {
-        Some(layer) if matches!(layer.op, Op::MaxPool { .. } | Op::Pad { .. }) => {
-            source(network, layer.inputs[0])
-        }
+    match network.layers.iter().find(|layer| layer.output == value) {
+        Some(layer) if layer.op.passes_numbers_on() => source(network, layer.inputs[0]),
         _ => value,
     }
 }
