@@ -1,6 +1,6 @@
 //! The table of choices in `docs/quantization.md`: what each brings. The shipped networks are calibrated on every other of
-//! their calibration inputs and measured on the rest, so that no choice is made on test data; networks with random weights,
-//! made by `tests/fixtures/networks/make.py`, are measured on their test inputs.
+//! their calibration inputs and measured on the rest, so that no choice is made on test data; those that
+//! `tests/fixtures/networks/make.py` made in a folder, most of them with random weights, on their test inputs.
 //!
 //! ```text
 //! cargo run --release --package condconv-tools --example choices [FOLDER]
@@ -13,6 +13,9 @@ use condconv_tools::convert::{Model, read_samples};
 use condconv_tools::onnx;
 use condconv_tools::quantize::{Int16, Options, Ranges};
 use condconv_tools::verify::verify;
+
+#[path = "../tests/shared/shipped.rs"]
+mod shipped;
 
 const CHOICES: [(&str, Int16, Ranges); 5] = [
     ("min-max", Int16::None, Ranges::MinMax),
@@ -31,9 +34,9 @@ struct Subject {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args_os().nth(1);
-    let mut groups = vec![("trained", trained()?)];
+    let mut groups = vec![("shipped", shipped()?)];
     if let Some(folder) = folder {
-        groups.push(("random weights", random(Path::new(&folder))?));
+        groups.push(("of make.py", made(Path::new(&folder))?));
     }
     println!("| networks | choice | SQNR mean, dB | worst | agreement mean, % | RAM |");
     println!("|---|---|---|---|---|---|");
@@ -64,26 +67,26 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The shipped networks.
-fn trained() -> Result<Vec<Subject>, Box<dyn Error>> {
-    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models");
-    let mut subjects = Vec::new();
-    for data in ["digits", "watch", "watch_acc"] {
-        for kind in ["", "_static", "_wide"] {
-            let onnx = models.join(format!("{data}{kind}.onnx"));
-            let samples = samples(&onnx, &models.join(format!("{data}.calibrate.npy")))?;
-            let part = |rest: usize| samples.iter().skip(rest).step_by(2).cloned().collect();
-            subjects.push(Subject { onnx, calibrate: part(0), measure: part(1) });
-        }
-    }
-    Ok(subjects)
+fn shipped() -> Result<Vec<Subject>, Box<dyn Error>> {
+    let subject = |&(name, data): &(&str, &str)| {
+        let onnx = shipped::file(name, "onnx");
+        let samples = samples(&onnx, &shipped::file(data, "calibrate.npy"))?;
+        let part = |rest: usize| samples.iter().skip(rest).step_by(2).cloned().collect();
+        Ok(Subject { calibrate: part(0), measure: part(1), onnx })
+    };
+    shipped::NETWORKS.iter().map(subject).collect()
 }
 
-/// Those in a folder: `NAME_dynamo.onnx` with `NAME.calibrate.npy` and `NAME.test.npy`.
-fn random(folder: &Path) -> Result<Vec<Subject>, Box<dyn Error>> {
+/// Those in a folder: `NAME_dynamo.onnx` with `NAME.calibrate.npy` and `NAME.test.npy`. Not timm's: `--int16 auto` would
+/// quantise it anew for each of its tensors.
+fn made(folder: &Path) -> Result<Vec<Subject>, Box<dyn Error>> {
     let mut subjects = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let onnx = entry?.path();
         let Some(name) = onnx.to_str().and_then(|name| name.strip_suffix("_dynamo.onnx")) else { continue };
+        if name.contains("tf_efficientnet") {
+            continue;
+        }
         let data = |kind: &str| samples(&onnx, Path::new(&format!("{name}.{kind}.npy")));
         subjects.push(Subject { calibrate: data("calibrate")?, measure: data("test")?, onnx: onnx.clone() });
     }
