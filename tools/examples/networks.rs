@@ -38,8 +38,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     files.sort();
     for file in files {
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
-        let (base, _exporter) =
+        let (base, exporter) =
             name.rsplit_once('_').ok_or_else(|| format!("{name}: no exporter in the name"))?;
+        // Those of other opsets than the exporters' own are the same networks once more.
+        if !["legacy", "dynamo"].contains(&exporter) {
+            continue;
+        }
         print_row(&file, |kind| file.with_file_name(format!("{base}.{kind}.npy")))?;
     }
     Ok(())
