@@ -1,12 +1,12 @@
 //! Step three, convolve: one convolution, whose kernels lie in flash or were mixed a moment ago.
 
 use core::marker::PhantomData;
-use core::ops::Range;
 
-use crate::kernel_source::{KernelSource, Kernels, StaticKernels};
-use crate::mixing::Mixed;
+use crate::kernel_source::StaticKernels;
+use crate::kernels::Source;
+use crate::mixing::Mixture;
 use crate::quantize::{Element, check_zero_point, span};
-use crate::{Experts, Geometry, LayerError, MixScratch, Requantize, RoutingWeight, kernels};
+use crate::{Experts, Geometry, LayerError, Requantize, RoutingWeight, Scratch, kernels};
 
 /// What static and conditional convolutions share: everything but the source of the kernels.
 #[derive(Clone, Copy, Debug)]
@@ -41,33 +41,18 @@ impl<'a, X: Element, Y: Element> Convolution<'a, X, Y> {
         assert!(input.len() == self.geometry.input().len() && output.len() == self.geometry.output().len());
     }
 
-    /// Runs the inner loop for block after block of output channels. Which loop is the caller's business, so that a
-    /// network links only those that it uses; once, not once a layer.
-    #[inline(never)]
-    pub(crate) fn infer<S: KernelSource>(
+    pub(crate) fn infer(&self, source: impl Source, scratch: Scratch<'_>, input: &[X], output: &mut [Y]) {
+        kernels::convolve(&self.geometry, self.zero_point, &self.requantize, source, scratch, input, output);
+    }
+
+    pub(crate) fn infer_depthwise(
         &self,
-        mut source: S,
+        source: impl Source,
+        scratch: Scratch<'_>,
         input: &[X],
         output: &mut [Y],
-        inner_loop: impl Fn(
-            &Geometry,
-            i32,
-            Range<usize>,
-            &Kernels<'_, S::Weight>,
-            &Requantize<'_>,
-            &[X],
-            &mut [Y],
-        ),
     ) {
-        let channels = self.geometry.output().channels;
-        let step = source.block_channels();
-        let mut first = 0;
-        while first < channels {
-            let block = first..channels.min(first + step);
-            let kernels = source.block(block.clone());
-            inner_loop(&self.geometry, self.zero_point, block, &kernels, &self.requantize, input, output);
-            first += step;
-        }
+        kernels::depthwise(&self.geometry, self.zero_point, &self.requantize, source, scratch, input, output);
     }
 }
 
@@ -75,7 +60,7 @@ impl<'a, X: Element, Y: Element> Convolution<'a, X, Y> {
 /// [`DepthwiseConv2d`](crate::DepthwiseConv2d) has a loop of its own.
 ///
 /// ```
-/// use condconv::{Conv2d, Geometry, Requantize, Shape, StaticKernels, WeightSums, Window, checked};
+/// use condconv::{Conv2d, Geometry, Requantize, Scratch, Shape, StaticKernels, WeightSums, Window, checked};
 ///
 /// // A 1x2 difference kernel on a row of four pixels; the requantisation divides by four.
 /// static DIFFERENCE: Conv2d<'static> = checked(Conv2d::new(
@@ -85,7 +70,7 @@ impl<'a, X: Element, Y: Element> Convolution<'a, X, Y> {
 ///     checked(Requantize::new(&[1 << 30], 0, -128, 127)),
 /// ));
 /// let mut output = [0; 3];
-/// DIFFERENCE.infer(&[1, 3, 6, 10], &mut output);
+/// DIFFERENCE.infer(&[1, 3, 6, 10], Scratch::none(), &mut output);
 /// assert_eq!(output, [2, 3, 4]);
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -134,15 +119,15 @@ impl<'a, X: Element, Y: Element> Conv2d<'a, X, Y> {
         self.geometry().output().len()
     }
 
-    /// Convolves an NHWC tensor.
+    /// Convolves an NHWC tensor, faster with room in the scratch.
     ///
     /// # Panics
     ///
     /// If a slice is not of the layer's shape.
     #[inline]
-    pub fn infer(&self, input: &[X], output: &mut [Y]) {
+    pub fn infer(&self, input: &[X], scratch: Scratch<'_>, output: &mut [Y]) {
         self.convolution.check(input, output);
-        self.convolution.infer(self.kernels, input, output, kernels::convolve);
+        self.convolution.infer(self.kernels, scratch, input, output);
     }
 }
 
@@ -151,7 +136,7 @@ impl<'a, X: Element, Y: Element> Conv2d<'a, X, Y> {
 ///
 /// ```
 /// use condconv::{
-///     CondConv2d, Experts, Geometry, MixBuffer, Requantize, RoutingWeight, Shape, WeightSums, Window, checked,
+///     CondConv2d, Experts, Geometry, Requantize, RoutingWeight, ScratchBuffer, Shape, WeightSums, Window, checked,
 /// };
 ///
 /// // Two 1x1 experts, 100 and -100, of the same scale, mixed with 3/4 and 1/4: 50 remains, in units of 2^-8
@@ -164,9 +149,9 @@ impl<'a, X: Element, Y: Element> Conv2d<'a, X, Y> {
 ///     checked(Requantize::new(&[1 << 22], 0, -128, 127)),
 /// ));
 /// let routing = [RoutingWeight::from_num(0.75), RoutingWeight::from_num(0.25)];
-/// let mut buffer = MixBuffer::<1, 1>::new();
+/// let mut buffer = ScratchBuffer::<0, 1, 1>::new();
 /// let mut output = [0];
-/// LAYER.infer(&[20], &routing, buffer.scratch(), &mut output);
+/// LAYER.infer(&[20], &routing, buffer.lend(), &mut output);
 /// assert_eq!(output, [63]); // 50 * 20 * 2^6 * 2^-10 = 62.5
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -229,9 +214,8 @@ impl<'a, X: Element, Y: Element> CondConv2d<'a, X, Y> {
     /// If a slice is not of the layer's shape, `routing` is not one weight an expert, or the scratch does not
     /// hold the kernel of one output channel.
     #[inline]
-    pub fn infer(&self, input: &[X], routing: &[RoutingWeight], scratch: MixScratch<'_>, output: &mut [Y]) {
+    pub fn infer(&self, input: &[X], routing: &[RoutingWeight], scratch: Scratch<'_>, output: &mut [Y]) {
         self.convolution.check(input, output);
-        let mixed = Mixed::new(&self.experts, routing, scratch);
-        self.convolution.infer(mixed, input, output, kernels::convolve);
+        self.convolution.infer(Mixture::new(&self.experts, routing), scratch, input, output);
     }
 }

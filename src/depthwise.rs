@@ -2,9 +2,9 @@
 
 use crate::conv::Convolution;
 use crate::kernel_source::StaticKernels;
-use crate::mixing::Mixed;
+use crate::mixing::Mixture;
 use crate::quantize::{Element, span};
-use crate::{Experts, Geometry, LayerError, MixScratch, Requantize, RoutingWeight, kernels};
+use crate::{Experts, Geometry, LayerError, Requantize, RoutingWeight, Scratch};
 
 const fn check(geometry: &Geometry) -> Result<(), LayerError> {
     if geometry.is_depthwise() { Ok(()) } else { Err(LayerError::Groups) }
@@ -14,7 +14,7 @@ const fn check(geometry: &Geometry) -> Result<(), LayerError> {
 /// [`Conv2d`](crate::Conv2d).
 ///
 /// ```
-/// use condconv::{DepthwiseConv2d, Geometry, Requantize, Shape, StaticKernels, WeightSums, Window, checked};
+/// use condconv::{DepthwiseConv2d, Geometry, Requantize, Scratch, Shape, StaticKernels, WeightSums, Window, checked};
 ///
 /// // Two channels of two pixels; one channel is summed, the other subtracted.
 /// const SUMS: [WeightSums; 2] = [WeightSums::new(4, 0), WeightSums::new(2, 2)];
@@ -25,7 +25,7 @@ const fn check(geometry: &Geometry) -> Result<(), LayerError> {
 ///     checked(Requantize::new(&[1 << 30; 2], 0, -128, 127)),
 /// ));
 /// let mut output = [0; 2];
-/// LAYER.infer(&[10, 20, 30, 40], &mut output);
+/// LAYER.infer(&[10, 20, 30, 40], Scratch::none(), &mut output);
 /// assert_eq!(output, [20, -10]);
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -75,15 +75,15 @@ impl<'a, X: Element, Y: Element> DepthwiseConv2d<'a, X, Y> {
         self.geometry().output().len()
     }
 
-    /// Convolves an NHWC tensor.
+    /// Convolves an NHWC tensor, faster with room in the scratch.
     ///
     /// # Panics
     ///
     /// If a slice is not of the layer's shape.
     #[inline]
-    pub fn infer(&self, input: &[X], output: &mut [Y]) {
+    pub fn infer(&self, input: &[X], scratch: Scratch<'_>, output: &mut [Y]) {
         self.convolution.check(input, output);
-        self.convolution.infer(self.kernels, input, output, kernels::depthwise);
+        self.convolution.infer_depthwise(self.kernels, scratch, input, output);
     }
 }
 
@@ -147,9 +147,8 @@ impl<'a, X: Element, Y: Element> CondDepthwiseConv2d<'a, X, Y> {
     ///
     /// As [`CondConv2d::infer`](crate::CondConv2d::infer).
     #[inline]
-    pub fn infer(&self, input: &[X], routing: &[RoutingWeight], scratch: MixScratch<'_>, output: &mut [Y]) {
+    pub fn infer(&self, input: &[X], routing: &[RoutingWeight], scratch: Scratch<'_>, output: &mut [Y]) {
         self.convolution.check(input, output);
-        let mixed = Mixed::new(&self.experts, routing, scratch);
-        self.convolution.infer(mixed, input, output, kernels::depthwise);
+        self.convolution.infer_depthwise(Mixture::new(&self.experts, routing), scratch, input, output);
     }
 }

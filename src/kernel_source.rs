@@ -2,8 +2,8 @@
 
 use core::ops::Range;
 
-use crate::LayerError;
 use crate::quantize::{Element, WeightSums, largest_magnitude};
+use crate::{LayerError, Scratch};
 
 /// The kernels of a block of output channels, and their biases.
 #[derive(Debug)]
@@ -18,11 +18,12 @@ pub(crate) struct Kernels<'s, W> {
 pub(crate) trait KernelSource {
     type Weight: Element;
 
-    /// Output channels in a block; at least one.
-    fn block_channels(&self) -> usize;
+    /// Output channels in a block, as many as the scratch has room for.
+    fn block_channels(&self, scratch: &Scratch<'_>) -> usize;
 
     /// The kernels of `channels`, at most [`block_channels`](Self::block_channels) of them.
-    fn block(&mut self, channels: Range<usize>) -> Kernels<'_, Self::Weight>;
+    fn block<'s>(&'s self, channels: Range<usize>, scratch: &'s mut Scratch<'_>)
+    -> Kernels<'s, Self::Weight>;
 }
 
 /// Kernels as they lie in flash: int8, one scale a channel, in accumulator units of
@@ -95,6 +96,12 @@ impl<'a> StaticKernels<'a> {
         self.weights
     }
 
+    #[cfg(condconv_dsp)]
+    pub(crate) fn kernel(&self, channel: usize) -> &'a [i8] {
+        let kernel_len = self.weights.len() / self.bias.len();
+        &self.weights[channel * kernel_len..(channel + 1) * kernel_len]
+    }
+
     pub(crate) const fn bias(&self) -> &'a [i32] {
         self.bias
     }
@@ -103,11 +110,11 @@ impl<'a> StaticKernels<'a> {
 impl KernelSource for StaticKernels<'_> {
     type Weight = i8;
 
-    fn block_channels(&self) -> usize {
+    fn block_channels(&self, _: &Scratch<'_>) -> usize {
         self.bias.len()
     }
 
-    fn block(&mut self, channels: Range<usize>) -> Kernels<'_, i8> {
+    fn block<'s>(&'s self, channels: Range<usize>, _: &'s mut Scratch<'_>) -> Kernels<'s, i8> {
         let kernel_len = self.weights.len() / self.bias.len();
         Kernels {
             weights: &self.weights[channels.start * kernel_len..channels.end * kernel_len],

@@ -91,11 +91,10 @@ impl<'a, X: Element, Y: Element> Linear<'a, X, Y> {
     }
 
     fn multiply(&self, input: &[X], output: &mut [Y]) {
-        let rows = self.kernels.weights().chunks_exact(self.features).zip(self.kernels.bias());
-        for (channel, ((weights, &bias), output)) in rows.zip(output).enumerate() {
-            let accumulator = bias + kernels::dot(input, weights, self.zero_point);
-            *output = self.requantize.apply(channel, accumulator);
-        }
+        let each = |channel: usize, product: i32| {
+            output[channel] = self.requantize.apply(channel, self.kernels.bias()[channel] + product);
+        };
+        kernels::dots(input, self.kernels.weights(), self.zero_point, each);
     }
 }
 

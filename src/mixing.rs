@@ -14,7 +14,7 @@ use core::ops::Range;
 
 use crate::kernel_source::{KernelSource, Kernels};
 use crate::quantize::{WeightSums, round_shift, round_shift_wide};
-use crate::{LayerError, MAX_EXPERTS, RoutingWeight, kernels};
+use crate::{LayerError, MAX_EXPERTS, RoutingWeight, Scratch, kernels};
 
 /// Largest coefficient: `(32767 * 32767 + 2^15) >> 16`.
 const MAX_COEFFICIENT: i64 = 16383;
@@ -248,77 +248,35 @@ const fn coefficient(weight: i16, ratio: i16) -> i32 {
     round_shift(weight as i32 * ratio as i32, 16)
 }
 
-/// Room for the mixed kernels of a block of output channels: `WEIGHTS` int16 weights and `CHANNELS` biases.
-/// A convolution takes as many channels at a time as fit; the result is the same for every size.
-#[derive(Clone, Debug)]
-pub struct MixBuffer<const WEIGHTS: usize, const CHANNELS: usize> {
-    kernels: [i16; WEIGHTS],
-    bias: [i32; CHANNELS],
+/// Experts and the weights that an input gave them, as a source of kernels.
+#[derive(Clone, Copy)]
+pub(crate) struct Mixture<'a> {
+    pub(crate) experts: &'a Experts<'a>,
+    pub(crate) routing: &'a [RoutingWeight],
 }
 
-impl<const WEIGHTS: usize, const CHANNELS: usize> MixBuffer<WEIGHTS, CHANNELS> {
-    /// An empty buffer.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { kernels: [0; WEIGHTS], bias: [0; CHANNELS] }
-    }
-
-    /// The room, lent to a layer.
-    #[must_use]
-    pub const fn scratch(&mut self) -> MixScratch<'_> {
-        MixScratch { kernels: &mut self.kernels, bias: &mut self.bias }
-    }
-}
-
-impl<const WEIGHTS: usize, const CHANNELS: usize> Default for MixBuffer<WEIGHTS, CHANNELS> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// A [`MixBuffer`] lent to a layer.
-#[derive(Debug)]
-pub struct MixScratch<'a> {
-    /// Room for whole kernels, at least one.
-    pub kernels: &'a mut [i16],
-    /// Room for one bias a channel.
-    pub bias: &'a mut [i32],
-}
-
-/// Experts as a source of kernels.
-pub(crate) struct Mixed<'a> {
-    experts: &'a Experts<'a>,
-    routing: &'a [RoutingWeight],
-    scratch: MixScratch<'a>,
-    block_channels: usize,
-}
-
-impl<'a> Mixed<'a> {
+impl<'a> Mixture<'a> {
     /// # Panics
     ///
-    /// If there is not one routing weight an expert, or no room for a single channel.
-    pub(crate) fn new(
-        experts: &'a Experts<'a>,
-        routing: &'a [RoutingWeight],
-        scratch: MixScratch<'a>,
-    ) -> Self {
-        let block_channels = scratch.bias.len().min(scratch.kernels.len() / experts.kernel_len());
-        assert!(routing.len() == experts.count && block_channels > 0);
-        Self { experts, routing, scratch, block_channels }
+    /// If there is not one routing weight an expert.
+    pub(crate) fn new(experts: &'a Experts<'a>, routing: &'a [RoutingWeight]) -> Self {
+        assert!(routing.len() == experts.count);
+        Self { experts, routing }
     }
 }
 
-impl KernelSource for Mixed<'_> {
+impl KernelSource for Mixture<'_> {
     type Weight = i16;
 
-    fn block_channels(&self) -> usize {
-        self.block_channels
+    fn block_channels(&self, scratch: &Scratch<'_>) -> usize {
+        scratch.bias.len().min(2 * scratch.kernels.len() / self.experts.kernel_len())
     }
 
-    fn block(&mut self, channels: Range<usize>) -> Kernels<'_, i16> {
+    fn block<'s>(&'s self, channels: Range<usize>, scratch: &'s mut Scratch<'_>) -> Kernels<'s, i16> {
         let kernel_len = self.experts.kernel_len();
-        let weights = &mut self.scratch.kernels[..channels.len() * kernel_len];
-        let bias = &mut self.scratch.bias[..channels.len()];
+        let weights: &mut [i16] = bytemuck::must_cast_slice_mut(scratch.kernels);
+        let weights = &mut weights[..channels.len() * kernel_len];
+        let bias = &mut scratch.bias[..channels.len()];
         let mut coefficients = [0; MAX_EXPERTS];
         for ((channel, kernel), bias) in channels.zip(weights.chunks_exact_mut(kernel_len)).zip(&mut *bias) {
             self.experts.coefficients(channel, self.routing, &mut coefficients);

@@ -9,10 +9,41 @@
 
 use crate::LayerError;
 
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for i8 {}
-    impl Sealed for i16 {}
+pub(crate) mod sealed {
+    /// What elements are, where a loop is made for one type.
+    #[cfg_attr(not(condconv_dsp), allow(dead_code, reason = "the portable loops take all types"))]
+    pub trait Sealed: Sized {
+        fn int8(_: &[Self]) -> Option<&[i8]> {
+            None
+        }
+
+        fn int8_mut(_: &mut [Self]) -> Option<&mut [i8]> {
+            None
+        }
+
+        fn int16(_: &[Self]) -> Option<&[i16]> {
+            None
+        }
+    }
+
+    impl Sealed for i8 {
+        #[inline(always)]
+        fn int8(elements: &[Self]) -> Option<&[i8]> {
+            Some(elements)
+        }
+
+        #[inline(always)]
+        fn int8_mut(elements: &mut [Self]) -> Option<&mut [i8]> {
+            Some(elements)
+        }
+    }
+
+    impl Sealed for i16 {
+        #[inline(always)]
+        fn int16(elements: &[Self]) -> Option<&[i16]> {
+            Some(elements)
+        }
+    }
 }
 
 /// An element of a tensor: `i8`, or `i16` where a network needs finer steps (pooled features, logits).
@@ -114,6 +145,21 @@ impl<'a> Requantize<'a> {
         let product = i64::from(accumulator) * i64::from(self.multipliers[channel]);
         let rounded = round_shift_wide(product, 32) as i32;
         Y::saturate((self.zero_point + rounded).clamp(self.min, self.max))
+    }
+
+    #[cfg(condconv_dsp)]
+    pub(crate) const fn multipliers(&self) -> &'a [i32] {
+        self.multipliers
+    }
+
+    #[cfg(condconv_dsp)]
+    pub(crate) const fn zero_point(&self) -> i32 {
+        self.zero_point
+    }
+
+    #[cfg(condconv_dsp)]
+    pub(crate) const fn bounds(&self) -> (i32, i32) {
+        (self.min, self.max)
     }
 
     /// An error unless there is one multiplier for each of `channels` and the range fits `Y`.

@@ -279,6 +279,47 @@ impl Geometry {
         self.output.len() * self.kernel_len()
     }
 
+    /// Words of scratch for the inputs that two output pixels see.
+    ///
+    /// ```
+    /// use condconv::{Geometry, Shape, Window};
+    /// // A kernel row is 3 x 5 numbers, filled up to 16; two of them to a word, for two pixels.
+    /// let geometry = Geometry::new(Shape::new(8, 8, 5), 6, Window::new([3, 3]), 1).unwrap();
+    /// assert_eq!(geometry.column_words(), 3 * 16);
+    /// ```
+    #[must_use]
+    pub const fn column_words(&self) -> usize {
+        if self.is_depthwise() { 0 } else { self.lane_words() }
+    }
+
+    /// Words of scratch for the kernels of two output channels; of a depthwise convolution, of four.
+    #[must_use]
+    pub const fn kernel_words(&self) -> usize {
+        if self.is_depthwise() { 2 * self.window.taps() } else { self.lane_words() }
+    }
+
+    /// Words of all runs of a window in two lanes, each run filled up to whole words of four bytes.
+    const fn lane_words(&self) -> usize {
+        let (runs, len) = self.runs();
+        runs * len.div_ceil(4) * 4
+    }
+
+    /// How many runs of numbers that lie side by side in memory a window has, and how long they are: all of a kernel row, or
+    /// one tap.
+    pub(crate) const fn runs(&self) -> (usize, usize) {
+        let [rows, columns] = self.window.kernel;
+        if self.whole_rows() {
+            (rows, columns * self.group_channels())
+        } else {
+            (rows * columns, self.group_channels())
+        }
+    }
+
+    /// Whether the taps of a kernel row lie side by side in memory.
+    pub(crate) const fn whole_rows(&self) -> bool {
+        self.groups == 1 && self.window.dilation[1] == 1
+    }
+
     pub(crate) const fn group_channels(&self) -> usize {
         self.input.channels / self.groups
     }

@@ -4,7 +4,7 @@ mod integer;
 
 use condconv::{
     CondConv2d, CondLinear, Conv2d, DepthwiseConv2d, Element, Geometry, GlobalAveragePool, LayerError,
-    Linear, MixScratch, RoutingWeight, Shape, Window,
+    Linear, RoutingWeight, Scratch, Shape, Window,
 };
 use integer::{Fixed, Mixture, Output, Route, smallest_shift};
 
@@ -42,12 +42,16 @@ fn static_layers<X: Element>(kernel_len: usize) {
     let kernels = static_kernels(kernel_len, span, 0);
     let mut y = [0i16; 2];
     let view = kernels.view();
-    Conv2d::new(dense, zero_point, view, output.view()).unwrap().infer(&x, &mut y);
+    Conv2d::new(dense, zero_point, view, output.view()).unwrap().infer(&x, Scratch::none(), &mut y);
     assert_eq!(y.map(reached), *expected);
     Linear::new(kernel_len, zero_point, view, output.view()).unwrap().infer(&x, &mut y);
     assert_eq!(y.map(reached), *expected);
     let both = [x.as_slice(), &x].concat();
-    DepthwiseConv2d::new(depthwise, zero_point, view, output.view()).unwrap().infer(&both, &mut y);
+    DepthwiseConv2d::new(depthwise, zero_point, view, output.view()).unwrap().infer(
+        &both,
+        Scratch::none(),
+        &mut y,
+    );
     assert_eq!(y.map(reached), *expected);
 
     let kernels = static_kernels(kernel_len, span, 1);
@@ -98,11 +102,12 @@ fn mixed_kernels() {
         let flash = experts.flash();
         let layer = CondConv2d::<i8, i16>::new(geometry, -128, experts.view(&flash), output.view()).unwrap();
         let alpha = vec![RoutingWeight::MAX; n];
-        let (mut kernels, mut bias, mut y) = ([0; 6], [0; 2], [0; 2]);
-        let scratch = MixScratch { kernels: &mut kernels, bias: &mut bias };
+        let (mut kernels, mut bias, mut y) = ([0; 3], [0; 2], [0; 2]);
+        let scratch = Scratch { columns: &mut [], kernels: &mut kernels, bias: &mut bias };
         layer.infer(&[127; 3], &alpha, scratch, &mut y);
-        assert_eq!(kernels.map(i128::from), *experts.mixed(&alpha), "n = {n}");
-        assert!(kernels[0] > 16383, "n = {n}: a smaller shift would fit");
+        let mixed: Vec<i16> = kernels.iter().flat_map(|word| [*word as i16, (word >> 16) as i16]).collect();
+        assert_eq!(mixed.iter().map(|&w| w.into()).collect::<Vec<i128>>(), experts.mixed(&alpha), "n = {n}");
+        assert!(mixed[0] > 16383, "n = {n}: a smaller shift would fit");
 
         let coarser = Mixture { shift: shift - 1, ..experts };
         let refused = CondConv2d::<i8, i16>::new(geometry, -128, coarser.view(&flash), output.view());
@@ -120,8 +125,8 @@ fn mixed_layer<X: Element>(n: usize, kernel_len: usize, shift: u32) {
     let flash = experts.flash();
     let layer = CondConv2d::<X, i16>::new(geometry, zero_point, experts.view(&flash), output.view());
     let alpha = vec![RoutingWeight::MAX; n];
-    let (mut kernels, mut bias, mut y) = (vec![0; kernel_len], [0; 1], [0; 2]);
-    let scratch = MixScratch { kernels: &mut kernels, bias: &mut bias };
+    let (mut kernels, mut bias, mut y) = (vec![0; kernel_len.div_ceil(2)], [0; 1], [0; 2]);
+    let scratch = Scratch { columns: &mut [], kernels: &mut kernels, bias: &mut bias };
     layer.unwrap().infer(&x, &alpha, scratch, &mut y);
     let sums = experts
         .mixed(&alpha)

@@ -6,7 +6,7 @@ mod reference;
 
 use condconv::{
     CondConv2d, CondDepthwiseConv2d, CondLinear, Conv2d, DepthwiseConv2d, Element, Geometry,
-    GlobalAveragePool, LayerError, Linear, MixScratch, Requantize, RoutingWeight, Shape,
+    GlobalAveragePool, LayerError, Linear, Requantize, RoutingWeight, Scratch, Shape,
 };
 use condconv_tools::quantize::interleave;
 use drawn::{Number, check};
@@ -31,6 +31,30 @@ fn widened<Y: Element>(output: &[Y]) -> Vec<i32> {
 
 fn wide(values: &[impl Into<i128> + Copy]) -> Vec<i128> {
     values.iter().map(|&v| v.into()).collect()
+}
+
+/// Memory for a convolution, with something in it.
+struct Room {
+    columns: Vec<i32>,
+    kernels: Vec<i32>,
+    bias: Vec<i32>,
+}
+
+impl Room {
+    fn new(columns: usize, kernels: usize, biases: usize, junk: i16) -> Self {
+        let filled = |len| vec![i32::from(junk).wrapping_mul(0x1_0001); len];
+        Self { columns: filled(columns), kernels: filled(kernels), bias: filled(biases) }
+    }
+
+    /// Enough for all channels at once.
+    fn of(geometry: &Geometry) -> Self {
+        let channels = geometry.output().channels + 3;
+        Self::new(geometry.column_words(), channels * geometry.kernel_words(), channels, 0)
+    }
+
+    fn lend(&mut self) -> Scratch<'_> {
+        Scratch { columns: &mut self.columns, kernels: &mut self.kernels, bias: &mut self.bias }
+    }
 }
 
 fn convolved(geometry: &Geometry, x: &[i128], kernels: &[i128], bias: &[i128]) -> Vec<i128> {
@@ -109,9 +133,23 @@ mod fixed {
         fn conv<Y: Element>(&self) -> Vec<i32> {
             let layer =
                 Conv2d::<X, Y>::new(self.geometry, self.zero_point, self.kernels.view(), self.output.view());
+            let layer = layer.unwrap();
+            self.in_any_room(|scratch, output: &mut [Y]| layer.infer(&self.input, scratch, output))
+        }
+
+        /// The output, which does not depend on the scratch.
+        fn in_any_room<Y: Element>(&self, infer: impl Fn(Scratch<'_>, &mut [Y])) -> Vec<i32> {
             let mut output = vec![Y::default(); self.geometry.output().len()];
-            layer.unwrap().infer(&self.input, &mut output);
-            widened(&output)
+            infer(Scratch::none(), &mut output);
+            let expected = widened(&output);
+            let (columns, words) = (self.geometry.column_words(), self.geometry.kernel_words());
+            for channels in 1..=self.geometry.output().channels.div_ceil(2) {
+                let mut room = Room::new(columns, channels * words + 3, 4 * channels, -3);
+                output.fill(Y::default());
+                infer(room.lend(), &mut output);
+                assert_eq!(widened(&output), expected);
+            }
+            expected
         }
 
         fn depthwise<Y: Element>(&self) -> Vec<i32> {
@@ -121,9 +159,8 @@ mod fixed {
                 self.kernels.view(),
                 self.output.view(),
             );
-            let mut output = vec![Y::default(); self.geometry.output().len()];
-            layer.unwrap().infer(&self.input, &mut output);
-            widened(&output)
+            let layer = layer.unwrap();
+            self.in_any_room(|scratch, output: &mut [Y]| layer.infer(&self.input, scratch, output))
         }
 
         /// The same layer with one group: a grouped kernel with zeros for the inputs of all other groups.
@@ -271,7 +308,7 @@ mod conditional {
         /// Accepted exactly if the bound says so, and then right for every size of the scratch buffer.
         fn agrees<Y: Element>(
             &self,
-            layer: Result<impl Fn(&[X], &[RoutingWeight], MixScratch<'_>, &mut [Y]), LayerError>,
+            layer: Result<impl Fn(&[X], &[RoutingWeight], Scratch<'_>, &mut [Y]), LayerError>,
         ) -> Outcome {
             let bound = self.experts.convolution_bound(span::<X>());
             let infer = match layer {
@@ -286,13 +323,16 @@ mod conditional {
             let expected = self.expected();
             let (channels, len) = (self.geometry.output().channels, self.geometry.kernel_len());
             for block in 1..=channels {
-                // The block is limited by its kernels, then by its biases.
-                for (weights, biases) in [(block * len + len - 1, channels + 1), (channels * len, block)] {
-                    let mut kernels = vec![self.junk; weights];
-                    let mut bias = vec![self.junk.into(); biases];
+                // The block is limited by its kernels, then by its biases; with and without room for columns.
+                let words = self.geometry.kernel_words().max(len);
+                let least = (block * len).div_ceil(2);
+                let none = [(least, channels + 1, 0), (channels * words, block, 0)];
+                let columns = self.geometry.column_words();
+                for (words, biases, columns) in none.into_iter().chain(none.map(|(w, b, _)| (w, b, columns)))
+                {
+                    let mut room = Room::new(columns, words, biases, self.junk);
                     let mut output = vec![Y::default(); expected.len()];
-                    let scratch = MixScratch { kernels: &mut kernels, bias: &mut bias };
-                    infer(&self.input, &self.routing, scratch, &mut output);
+                    infer(&self.input, &self.routing, room.lend(), &mut output);
                     prop_assert_eq!(&widened(&output), &expected, "{} channels at a time", block);
                 }
             }
@@ -307,7 +347,7 @@ mod conditional {
             let layer = CondConv2d::<X, Y>::new(case.geometry, case.zero_point, experts, output);
             case.agrees(
                 layer.map(|layer| {
-                    move |x: &[X], r: &[_], s: MixScratch<'_>, y: &mut [Y]| layer.infer(x, r, s, y)
+                    move |x: &[X], r: &[_], s: Scratch<'_>, y: &mut [Y]| layer.infer(x, r, s, y)
                 }),
             )
         });
@@ -320,7 +360,7 @@ mod conditional {
             let layer = CondDepthwiseConv2d::<X, Y>::new(case.geometry, case.zero_point, experts, output);
             case.agrees(
                 layer.map(|layer| {
-                    move |x: &[X], r: &[_], s: MixScratch<'_>, y: &mut [Y]| layer.infer(x, r, s, y)
+                    move |x: &[X], r: &[_], s: Scratch<'_>, y: &mut [Y]| layer.infer(x, r, s, y)
                 }),
             )
         });
@@ -411,12 +451,11 @@ mod conditional {
             let conditional =
                 CondConv2d::<i8, i8>::new(geometry, -7, experts.view(&flash), output.view()).unwrap();
             let fixed = Conv2d::<i8, i8>::new(geometry, -7, alone.view(), output.view()).unwrap();
-            let (mut kernels, mut bias) = (vec![0; geometry.kernel_len()], [0]);
+            let mut room = Room::of(&geometry);
             let mut y = vec![0; geometry.output().len()];
             let mut expected = y.clone();
-            let scratch = MixScratch { kernels: &mut kernels, bias: &mut bias };
-            conditional.infer(&input, &routing, scratch, &mut y);
-            fixed.infer(&input, &mut expected);
+            conditional.infer(&input, &routing, room.lend(), &mut y);
+            fixed.infer(&input, Scratch::none(), &mut expected);
             prop_assert_eq!(y, expected);
             Ok(())
         });

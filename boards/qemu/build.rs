@@ -1,15 +1,15 @@
-//! Brings the network and the machine's memory map into the program.
+//! Brings the networks and the machine's memory map into the program.
 
 use std::path::PathBuf;
 use std::{env, error, fs};
 
 fn main() -> Result<(), Box<dyn error::Error>> {
-    let network = variable("CONDCONV_NETWORK", "the absolute path of a module made by `condconv convert`")?;
+    let networks =
+        variable("CONDCONV_NETWORK", "absolute paths of modules made by `condconv convert`, as in PATH")?;
     let machine = variable("CONDCONV_MACHINE", "the QEMU machine, such as mps2-an386")?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
-    let module = format!("#[path = {network:?}]\npub mod network;\n");
-    fs::write(out.join("network.rs"), module)?;
+    fs::write(out.join("networks.rs"), modules(&networks))?;
     fs::write(out.join("memory.x"), memory_map(&machine)?)?;
 
     println!("cargo::rustc-link-search={}", out.display());
@@ -22,6 +22,16 @@ fn main() -> Result<(), Box<dyn error::Error>> {
 fn variable(name: &str, meaning: &str) -> Result<String, String> {
     println!("cargo::rerun-if-env-changed={name}");
     env::var(name).map_err(|_| format!("set {name} to {meaning}"))
+}
+
+/// A module for each network, and `for_networks!`, which hands all their names to another macro.
+fn modules(paths: &str) -> String {
+    let (mut modules, mut names) = (String::new(), String::new());
+    for (number, path) in env::split_paths(paths).enumerate() {
+        modules += &format!("#[path = {path:?}]\npub mod network_{number};\n");
+        names += &format!(" network_{number}");
+    }
+    modules + &format!("macro_rules! for_networks {{ ($macro:ident) => {{ $macro! {{{names} }} }} }}\n")
 }
 
 /// The memory of QEMU's machines. The stack lies below the data, so that an overflow of it is a fault and not a

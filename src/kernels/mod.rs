@@ -1,7 +1,76 @@
-//! The inner loops. `portable` is the specification; every other implementation equals it bit for bit.
+//! The inner loops. `portable` is the specification; every other implementation equals it bit for bit, and is chosen when
+//! the crate is built, by what instructions the core has (`build.rs`).
 
+#[cfg(condconv_dsp)]
+mod dsp;
 mod portable;
 
-pub(crate) use portable::{
-    average_pool, convolve, depthwise, dot, expert_dots, max_pool, mix, pool, pool_matrix,
-};
+#[cfg(condconv_dsp)]
+use crate::kernel_source::KernelSource;
+use crate::quantize::Element;
+use crate::{Geometry, Requantize, Scratch};
+
+#[cfg(condconv_dsp)]
+pub(crate) trait Source: KernelSource + dsp::Source {}
+#[cfg(condconv_dsp)]
+impl<S: KernelSource + dsp::Source> Source for S {}
+
+#[cfg(not(condconv_dsp))]
+pub(crate) use crate::kernel_source::KernelSource as Source;
+
+pub(crate) use portable::{average_pool, dot, expert_dots, max_pool, mix, pool, pool_matrix};
+
+/// Convolves with kernels from a source. Once a kind of layer, not once a layer.
+#[inline(never)]
+pub(crate) fn convolve<X: Element, Y: Element>(
+    geometry: &Geometry,
+    zero_point: i32,
+    requantize: &Requantize<'_>,
+    source: impl Source,
+    #[allow(unused_mut)] mut scratch: Scratch<'_>,
+    input: &[X],
+    output: &mut [Y],
+) {
+    #[cfg(condconv_dsp)]
+    if let (Some(input), Some(output)) = (X::int8(input), Y::int8_mut(output))
+        && dsp::convolve(geometry, zero_point, &source, requantize, scratch.reborrow(), input, output)
+    {
+        return;
+    }
+    portable::in_blocks(geometry, source, scratch, |channels, kernels| {
+        portable::convolve(geometry, zero_point, channels, kernels, requantize, input, output);
+    });
+}
+
+/// Convolves each channel with its kernel.
+#[inline(never)]
+pub(crate) fn depthwise<X: Element, Y: Element>(
+    geometry: &Geometry,
+    zero_point: i32,
+    requantize: &Requantize<'_>,
+    source: impl Source,
+    #[allow(unused_mut)] mut scratch: Scratch<'_>,
+    input: &[X],
+    output: &mut [Y],
+) {
+    #[cfg(condconv_dsp)]
+    if let (Some(input), Some(output)) = (X::int8(input), Y::int8_mut(output))
+        && dsp::depthwise(geometry, zero_point, &source, requantize, scratch.reborrow(), input, output)
+    {
+        return;
+    }
+    portable::in_blocks(geometry, source, scratch, |channels, kernels| {
+        portable::depthwise(geometry, zero_point, channels, kernels, requantize, input, output);
+    });
+}
+
+/// Calls `each` with every row of a matrix and its product with the input less its zero point.
+pub(crate) fn dots<X: Element>(input: &[X], rows: &[i8], zero_point: i32, mut each: impl FnMut(usize, i32)) {
+    #[cfg(condconv_dsp)]
+    let done = dsp::dots(input, rows, zero_point, &mut each);
+    #[cfg(not(condconv_dsp))]
+    let done = 0;
+    for (row, weights) in rows.chunks_exact(input.len()).enumerate().skip(done) {
+        each(row, dot(input, weights, zero_point));
+    }
+}

@@ -2,14 +2,36 @@
 
 use core::ops::Range;
 
-use crate::kernel_source::Kernels;
+use crate::kernel_source::{KernelSource, Kernels};
 use crate::quantize::{Element, round_shift};
-use crate::{Experts, Geometry, Requantize, Shape};
+use crate::{Experts, Geometry, Requantize, Scratch, Shape};
 
 /// `sum w (x - zero_point)`.
 #[inline]
 pub(crate) fn dot<X: Element, W: Element>(input: &[X], weights: &[W], zero_point: i32) -> i32 {
     input.iter().zip(weights).map(|(x, w)| w.widen() * (x.widen() - zero_point)).sum()
+}
+
+/// Runs a loop for block after block of output channels, as many as the scratch has room for.
+///
+/// # Panics
+///
+/// If it has no room for one.
+#[inline(always)]
+pub(crate) fn in_blocks<S: KernelSource>(
+    geometry: &Geometry,
+    source: S,
+    mut scratch: Scratch<'_>,
+    mut inner_loop: impl FnMut(Range<usize>, &Kernels<'_, S::Weight>),
+) {
+    let step = source.block_channels(&scratch);
+    assert!(step > 0);
+    let mut first = 0;
+    while first < geometry.output.channels {
+        let block = first..geometry.output.channels.min(first + step);
+        inner_loop(block.clone(), &source.block(block, &mut scratch));
+        first += step;
+    }
 }
 
 /// Convolves `channels` of the output. Padding is what the zero point stands for, so its taps are skipped.
@@ -27,7 +49,7 @@ pub(crate) fn convolve<X: Element, W: Element, Y: Element>(
     let kernel_len = geometry.kernel_len();
     let group_outputs = out_shape.channels / groups;
     // Neighbouring taps of a row are one run of memory unless something lies between them.
-    let whole_rows = groups == 1 && window.dilation[1] == 1;
+    let whole_rows = geometry.whole_rows();
     for y in 0..out_shape.height {
         let (rows, first_row) = geometry.rows(y);
         for x in 0..out_shape.width {

@@ -9,8 +9,9 @@ use serde::Serialize;
 use crate::convert::{
     Error, Model, keep_inputs, module_name, read_class_names, read_labels, read_samples, write_file,
 };
+use crate::emulate::Core;
 use crate::quantize::Options;
-use crate::{demo, inspect, report, verify};
+use crate::{demo, inspect, profile, report, verify};
 
 /// Converts float CondConv networks (ONNX) into int8 Rust modules for microcontrollers, and verifies them.
 #[derive(Debug, Parser)]
@@ -60,6 +61,17 @@ enum Command {
         calibrate: Option<PathBuf>,
         #[command(flatten)]
         options: Options,
+        /// Write the results as JSON; - is standard output
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Count the instructions of one inference on an emulated core, layer by layer
+    Profile {
+        #[command(flatten)]
+        model: ModelArgs,
+        /// The core: cortex-m0, cortex-m3, cortex-m4, cortex-m7, cortex-m33 or cortex-m55
+        #[arg(long)]
+        core: Core,
         /// Write the results as JSON; - is standard output
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
@@ -136,6 +148,14 @@ impl Cli {
                 };
                 let result = inspect::inspect(&loaded, calibrate.is_some());
                 output(&result, json.as_deref(), || report::inspection(&result))
+            }
+            Command::Profile { model: args, core, json } => {
+                keep(json.as_deref(), &[&args.model, &args.calibrate])?;
+                let model = args.load()?;
+                let samples = read_samples(&args.calibrate, &model.import)?;
+                let sample = samples.iter().next().unwrap_or_default();
+                let result = profile::profile(&model, core, sample)?;
+                output(&result, json.as_deref(), || report::profile(&result))
             }
             Command::Demo => demo::run(say),
         }

@@ -8,6 +8,7 @@
 //! run        runs the plan on the host, by the layers of the library
 //! verify     compares that with the float network, run as the file states it (reference)
 //! emulate    builds firmware of a module and runs it on an emulated Cortex-M
+//! profile    counts what that executes, step by step
 //! ```
 //!
 //! [`convert::Model`] holds all of it for one model. The program `condconv` is a thin shell around this library.
@@ -24,6 +25,7 @@ pub mod npy;
 pub mod onnx;
 mod parallel;
 pub mod plan;
+pub mod profile;
 pub mod quantize;
 pub mod quantized;
 pub mod reference;

@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
+use condconv::Geometry;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::graph::ValueId;
-use crate::quantized::{ElementType, Kernels, Op, QuantizedNetwork};
+use crate::quantized::{ElementType, Kernels, Layer, Op, QuantizedNetwork};
 
-/// Output channels that a conditional convolution mixes at a time, unless it has fewer.
+/// Output channels that a convolution prepares at a time, unless it has fewer.
 const BLOCK_CHANNELS: usize = 8;
 
 /// What a network needs; part of every report.
@@ -22,6 +23,46 @@ pub struct Sizes {
     pub flash_bytes: usize,
     /// `size_of::<Network>()`.
     pub ram_bytes: usize,
+}
+
+/// Words of a [`condconv::ScratchBuffer`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ScratchSize {
+    /// For inputs.
+    pub columns: usize,
+    /// For kernels.
+    pub kernels: usize,
+    /// For biases.
+    pub channels: usize,
+}
+
+impl ScratchSize {
+    /// What a convolution works with best that prepares a number of output channels at a time.
+    #[must_use]
+    pub fn of(geometry: &Geometry, channels: usize) -> Self {
+        // Channels are prepared by twos, or fours in depthwise convolutions.
+        let at_once = if geometry.is_depthwise() { 4 } else { 2 };
+        let steps = channels.div_ceil(at_once);
+        Self {
+            columns: geometry.column_words(),
+            kernels: steps * geometry.kernel_words(),
+            channels: steps * at_once,
+        }
+    }
+
+    fn max(self, other: Self) -> Self {
+        Self {
+            columns: self.columns.max(other.columns),
+            kernels: self.kernels.max(other.kernels),
+            channels: self.channels.max(other.channels),
+        }
+    }
+
+    /// All three.
+    #[must_use]
+    pub fn words(&self) -> [usize; 3] {
+        [self.columns, self.kernels, self.channels]
+    }
 }
 
 /// A quantised network and its layout.
@@ -39,10 +80,8 @@ pub struct Plan {
     pub routing_places: Vec<Range<usize>>,
     /// Routing weights that are kept at a time.
     pub routing_weights: usize,
-    /// int16 weights of the largest block of mixed kernels.
-    pub mix_weights: usize,
-    /// Output channels of the largest block.
-    pub mix_channels: usize,
+    /// Memory in which convolutions work.
+    pub scratch: ScratchSize,
     /// The weights file.
     pub weights: Vec<u8>,
     /// Place of each layer's weights in the file.
@@ -57,14 +96,11 @@ impl Plan {
         let (places, arena, wide_arena) = place_tensors(&network, &lifetimes);
         let (routing_places, routing_weights) = place_routing_weights(&network);
         let (weights, weight_places) = place_weights(&network);
-        let (mut mix_weights, mut mix_channels) = (0, 0);
-        for layer in &network.layers {
-            if let Op::Conv { geometry, kernels: Kernels::Experts(_), .. } = &layer.op {
-                let channels = geometry.output().channels.min(BLOCK_CHANNELS);
-                mix_weights = mix_weights.max(channels * geometry.kernel_len());
-                mix_channels = mix_channels.max(channels);
-            }
-        }
+        let scratch = network
+            .layers
+            .iter()
+            .filter_map(|layer| scratch_size(&network, layer))
+            .fold(ScratchSize::default(), ScratchSize::max);
         Self {
             network,
             places,
@@ -72,8 +108,7 @@ impl Plan {
             wide_arena,
             routing_places,
             routing_weights,
-            mix_weights,
-            mix_channels,
+            scratch,
             weights,
             weight_places,
         }
@@ -118,15 +153,14 @@ impl Plan {
             + routing.shifts.len()
     }
 
-    /// `size_of::<Network>()` on the device: both arenas, the output, routing weights, the block of mixed kernels and
-    /// its biases.
+    /// `size_of::<Network>()` on the device: both arenas, the output, routing weights, the scratch.
     #[must_use]
     pub fn ram_bytes(&self) -> usize {
         let output = self.network.tensors[self.network.output].bytes();
         let tensors = self.arena + 2 * self.wide_arena + output;
-        let mixed = (2 * self.mix_weights).next_multiple_of(4) + 4 * self.mix_channels;
-        let alignment = if mixed > 0 { 4 } else { 2 };
-        (tensors + 2 * self.routing_weights + mixed).next_multiple_of(alignment)
+        let scratch = 4 * self.scratch.words().iter().sum::<usize>();
+        let alignment = if scratch > 0 { 4 } else { 2 };
+        (tensors + 2 * self.routing_weights + scratch).next_multiple_of(alignment)
     }
 
     /// Multiply-accumulates of one inference, mixing and routing apart.
@@ -161,8 +195,21 @@ impl Plan {
             "{:?}",
             (&self.network, &self.places, &self.routing_places, &self.weight_places)
         ));
-        hash.update(format!("{:?}", (self.arena, self.wide_arena, self.mix_weights, self.mix_channels)));
+        hash.update(format!("{:?}", (self.arena, self.wide_arena, self.scratch)));
         hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// The scratch of a layer that works in one: nothing for a static convolution that only the plain loops can run.
+fn scratch_size(network: &QuantizedNetwork, layer: &Layer) -> Option<ScratchSize> {
+    let Op::Conv { geometry, kernels, .. } = &layer.op else { return None };
+    let narrow =
+        [layer.inputs[0], layer.output].iter().all(|&id| network.tensors[id].element == ElementType::I8);
+    let size = ScratchSize::of(geometry, geometry.output().channels.min(BLOCK_CHANNELS));
+    match (narrow, kernels) {
+        (true, _) => Some(size),
+        (false, Kernels::Experts(_)) => Some(ScratchSize { columns: 0, ..size }),
+        (false, Kernels::Static(_)) => None,
     }
 }
 

@@ -24,6 +24,32 @@ pub struct QuantizedNetwork {
     pub layers: Vec<Layer>,
 }
 
+/// A step of an inference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// A routing function, by its index.
+    Routing(RoutingId),
+    /// A layer, by its index.
+    Layer(usize),
+}
+
+impl QuantizedNetwork {
+    /// The steps in their order: each routing function before the first layer that uses it.
+    #[must_use]
+    pub fn steps(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for (index, layer) in self.layers.iter().enumerate() {
+            if let Some(experts) = layer.op.experts()
+                && !steps.contains(&Step::Routing(experts.routing))
+            {
+                steps.push(Step::Routing(experts.routing));
+            }
+            steps.push(Step::Layer(index));
+        }
+        steps
+    }
+}
+
 /// The type of a tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -6,6 +6,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use crate::inspect::Inspection;
 use crate::plan::Sizes;
+use crate::profile::{Cost, Profile};
 use crate::quantize::{Trade, WideTensor};
 use crate::verify::Verification;
 
@@ -85,6 +86,53 @@ pub fn inspection(result: &Inspection) -> String {
     format!("{table}\n\n{}{}", int16(result.int16.as_ref()), sizes(&result.sizes, plan))
 }
 
+/// `condconv profile`'s report.
+#[must_use]
+pub fn profile(result: &Profile) -> String {
+    let header = ["layer", "operator", "output", "experts", "MACs", "mixing MACs"];
+    let costs = ["instructions", "per MAC", "loads", "stores", "M4 cycles"];
+    let mut table = aligned_table(&[&header[..], &costs].concat(), 3);
+    let cost = |cost: &Cost, macs: usize| {
+        let per_mac = cost.instructions as f64 / macs as f64;
+        [
+            cost.instructions.to_string(),
+            if macs == 0 { "-".into() } else { format!("{per_mac:.2}") },
+            cost.loads.to_string(),
+            cost.stores.to_string(),
+            cost.cycles_estimated.to_string(),
+        ]
+    };
+    for layer in &result.layers {
+        let columns = [
+            layer.name.clone(),
+            layer.op.into(),
+            dimensions(layer.shape),
+            experts(layer.experts),
+            layer.macs.to_string(),
+            if layer.experts == 0 { "-".into() } else { layer.mixing_macs.to_string() },
+        ];
+        table.add_row(columns.into_iter().chain(cost(&layer.cost, layer.macs + layer.mixing_macs)));
+    }
+    let Sizes { macs, mixing_macs, .. } = result.sizes;
+    let sums = |name: &str, macs: &str, mixing_macs: &str| {
+        [name, "", "", "", macs, mixing_macs].map(String::from).into_iter()
+    };
+    table.add_row(sums("calls of layers", "", "").chain(cost(&result.rest, 0)));
+    let total = sums("infer", &macs.to_string(), &mixing_macs.to_string());
+    table.add_row(total.chain(cost(&result.total, macs + mixing_macs)));
+    let mut text = format!("{table}\n\n");
+    for (name, value) in [
+        ("core", format!("{}, one inference on the first calibration input", result.core)),
+        ("cycles, estimated for", result.cycles_model.into()),
+        ("equal to the host", "every bit of the output".into()),
+        ("code that ran", format!("{} bytes", result.code_bytes)),
+        ("stack", format!("{} bytes", result.stack_bytes)),
+    ] {
+        let _ = writeln!(text, "{name:<28}{value}");
+    }
+    text + &sizes(&result.sizes, &result.plan_id)
+}
+
 /// What int16 tensors cost and bring: nothing where none were chosen.
 #[must_use]
 pub fn int16(trade: Option<&Trade>) -> String {
@@ -101,7 +149,7 @@ pub fn int16(trade: Option<&Trade>) -> String {
     [("int16", tensors.join(", ")), ("", effect)].map(|(name, value)| format!("{name:<28}{value}\n")).concat()
 }
 
-/// The lines that end both reports.
+/// The lines that end all reports.
 fn sizes(sizes: &Sizes, plan: &str) -> String {
     let Sizes { macs, mixing_macs, flash_bytes, ram_bytes } = sizes;
     [

@@ -2,11 +2,12 @@
 
 use condconv::{
     Add, AveragePool2d, ConcatPart, CondConv2d, CondDepthwiseConv2d, CondLinear, Conv2d, DepthwiseConv2d,
-    Element, GlobalAveragePool, LayerError, Linear, Lookup, MaxPool2d, MixScratch, Mul, Pad, Quantization,
-    RoutingWeight, Shape, SigmoidGate, Softmax, SoftmaxGate,
+    Element, Geometry, GlobalAveragePool, LayerError, Linear, Lookup, MaxPool2d, Mul, Pad, Quantization,
+    RoutingWeight, Scratch, Shape, SigmoidGate, Softmax, SoftmaxGate,
 };
 
 use crate::graph::Gate;
+use crate::plan::ScratchSize;
 use crate::quantized::{
     self, ElementType, Kernels, Layer, Op, QuantizedNetwork, Requantize, Routing, Tensor,
 };
@@ -165,21 +166,21 @@ fn unary<'a, X: HostElement, Y: HostElement>(
             match (kernels, geometry.is_depthwise()) {
                 (Kernels::Static(kernels), false) => {
                     let layer = Conv2d::<X, Y>::new(geometry, zero_point, kernels.view()?, requantize)?;
-                    fixed(geometry.output().len(), move |x, y| layer.infer(x, y))
+                    convolution(geometry, move |x, _, s, y| layer.infer(x, s, y))
                 }
                 (Kernels::Static(kernels), true) => {
                     let layer =
                         DepthwiseConv2d::<X, Y>::new(geometry, zero_point, kernels.view()?, requantize)?;
-                    fixed(geometry.output().len(), move |x, y| layer.infer(x, y))
+                    convolution(geometry, move |x, _, s, y| layer.infer(x, s, y))
                 }
                 (Kernels::Experts(kernels), false) => {
                     let layer = CondConv2d::<X, Y>::new(geometry, zero_point, kernels.view()?, requantize)?;
-                    mixed(geometry, move |x, r, s, y| layer.infer(x, r, s, y))
+                    convolution(geometry, move |x, r, s, y| layer.infer(x, r, s, y))
                 }
                 (Kernels::Experts(kernels), true) => {
                     let layer =
                         CondDepthwiseConv2d::<X, Y>::new(geometry, zero_point, kernels.view()?, requantize)?;
-                    mixed(geometry, move |x, r, s, y| layer.infer(x, r, s, y))
+                    convolution(geometry, move |x, r, s, y| layer.infer(x, r, s, y))
                 }
             }
         }
@@ -244,16 +245,16 @@ fn fixed<'a, X: HostElement, Y: HostElement>(
     }))
 }
 
-fn mixed<'a, X: HostElement, Y: HostElement>(
-    geometry: condconv::Geometry,
-    infer: impl Fn(&[X], &[RoutingWeight], MixScratch<'_>, &mut [Y]) + Send + Sync + 'a,
+/// A convolution, with room for all its channels at once.
+fn convolution<'a, X: HostElement, Y: HostElement>(
+    geometry: Geometry,
+    infer: impl Fn(&[X], &[RoutingWeight], Scratch<'_>, &mut [Y]) + Send + Sync + 'a,
 ) -> RunnableLayer<'a> {
-    let channels = geometry.output().channels;
+    let room = ScratchSize::of(&geometry, geometry.output().channels);
     RunnableLayer(Box::new(move |inputs, routing| {
         let mut output = vec![Y::default(); geometry.output().len()];
-        let mut kernels = vec![0; channels * geometry.kernel_len()];
-        let mut bias = vec![0; channels];
-        let scratch = MixScratch { kernels: &mut kernels, bias: &mut bias };
+        let [mut columns, mut kernels, mut bias] = room.words().map(|words| vec![0; words]);
+        let scratch = Scratch { columns: &mut columns, kernels: &mut kernels, bias: &mut bias };
         infer(X::slice(inputs[0]), routing, scratch, &mut output);
         Y::data(output)
     }))

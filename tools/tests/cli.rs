@@ -416,3 +416,45 @@ fn class_names_go_into_the_module() {
         folder.path(),
     );
 }
+
+#[test]
+fn profile_counts_the_plan_that_convert_writes() {
+    let Digits { model, calibrate, .. } = digits();
+    let options = ["--int16", "input", "--ranges", "mse"];
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    stdout_of_success(
+        &[&["convert", &model, "--calibrate", &calibrate, "--out", out][..], &options].concat(),
+    );
+    let module = fs::read_to_string(folder.path().join("digits.rs")).unwrap();
+    let arguments = ["profile", &model, "--calibrate", &calibrate, "--core", "cortex-m4"];
+    let profiled = json_of_success(&[&arguments[..], &options, &["--json", "-"]].concat());
+    let plan = profiled["plan_id"].as_str().unwrap();
+    assert!(module.contains(&format!("PLAN_ID: &str = \"{plan}\"")));
+    for key in ["RAM_BYTES", "FLASH_BYTES"] {
+        let bytes = profiled[key.to_lowercase()].as_u64().unwrap();
+        assert!(module.contains(&format!("{key}: usize = {bytes};")));
+    }
+    let layers = profiled["layers"].as_array().unwrap();
+    let sum = |key: &str| layers.iter().map(|layer| layer[key].as_u64().unwrap()).sum::<u64>();
+    for key in ["macs", "mixing_macs"] {
+        assert_eq!(profiled[key], sum(key), "{key}");
+    }
+    for key in ["instructions", "loads", "stores", "cycles_estimated"] {
+        let rest = profiled["rest"][key].as_u64().unwrap();
+        assert_eq!(profiled[key], sum(key) + rest, "{key}");
+    }
+    assert!(layers.iter().all(|layer| layer["name"].is_string() && layer["op"].is_string()));
+    assert_eq!(layers.iter().filter(|layer| layer["op"] == "Routing").count(), 7);
+    assert!(profiled["cycles_model"].as_str().unwrap().contains("zero wait states"));
+    assert!(profiled["code_bytes"].as_u64().unwrap() > 0 && profiled["stack_bytes"].as_u64().unwrap() > 0);
+
+    let text = stdout_of_success(&arguments);
+    for part in ["instructions", "Routing", "CondConv2d", "zero wait states"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let wrong = ["profile", &model, "--calibrate", &calibrate, "--core", "cortex-a53"];
+    let output = condconv(&wrong);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && message.contains("cortex-m55"), "{message}");
+}

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use condconv_tools::convert::{Model, read_samples};
+use condconv_tools::plan::ScratchSize;
 use condconv_tools::quantize::{Int16, Options, Ranges};
 use rten_onnx::onnx::ModelProto;
 use tempfile::TempDir;
@@ -227,10 +228,10 @@ fn any_names_and_any_sizes_make_a_module_that_compiles() {
     {
         let base = format!("tests/fixtures/onnx/{name}");
         let mut model = model(&format!("{base}.onnx"), &format!("{base}.input.npy"));
-        // One channel at a time: the size of a kernel, odd or even.
+        // One channel at a time, in as little memory as there may be: no room for columns.
         let kernels = model.plan.network.layers.iter().filter_map(|layer| layer.op.experts());
-        model.plan.mix_weights = kernels.map(|experts| experts.kernel_len()).max().unwrap();
-        model.plan.mix_channels = 1;
+        let longest = kernels.map(|experts| experts.kernel_len()).max().unwrap();
+        model.plan.scratch = ScratchSize { columns: 0, kernels: longest.div_ceil(2), channels: 1 };
         let samples =
             read_samples(&Path::new(ROOT).join(format!("{base}.input.npy")), &model.import).unwrap();
         let samples: Vec<&[f32]> = samples.iter().collect();

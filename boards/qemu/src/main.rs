@@ -16,18 +16,16 @@
 #![no_std]
 #![no_main]
 
-use core::ffi::CStr;
-use core::fmt::Display;
-
 use condconv::{Observer, RoutingWeight};
+use condconv_qemu::{open, print_list, read_sample};
 use cortex_m_rt::entry;
-use network::{INPUT_LEN, Network};
+use network_0 as network;
+use network_0::{INPUT_LEN, Network};
 use semihosting::experimental::env;
-use semihosting::fs::File;
 use semihosting::io::{self, Read};
 use semihosting::{print, println, process};
 
-include!(concat!(env!("OUT_DIR"), "/network.rs"));
+include!(concat!(env!("OUT_DIR"), "/networks.rs"));
 
 #[entry]
 fn main() -> ! {
@@ -77,27 +75,6 @@ fn run(network: &mut Network) -> io::Result<()> {
     Ok(())
 }
 
-/// A file, and how many records of `len` bytes it holds.
-fn open(name: &'static CStr, len: usize) -> io::Result<(File, u64)> {
-    let file = File::open(name)?;
-    let (bytes, len) = (file.metadata()?.len(), len as u64);
-    assert!(bytes.is_multiple_of(len), "{name:?}: {bytes} bytes are not a multiple of {len}");
-    Ok((file, bytes / len))
-}
-
-/// Quantises the next sample, to int8 or int16 as the network takes it.
-fn read_sample<T>(samples: &mut File, quantize: fn(f32) -> T, input: &mut [T; INPUT_LEN]) -> io::Result<()> {
-    let mut buffer = [[0; 4]; 64];
-    for piece in input.chunks_mut(buffer.len()) {
-        let reals = &mut buffer[..piece.len()];
-        samples.read_exact(reals.as_flattened_mut())?;
-        for (quantized, real) in piece.iter_mut().zip(reals) {
-            *quantized = quantize(f32::from_le_bytes(*real));
-        }
-    }
-    Ok(())
-}
-
 /// Prints routing weights as they are chosen.
 #[derive(Clone, Copy, Debug)]
 struct PrintRouting;
@@ -107,11 +84,5 @@ impl Observer for PrintRouting {
         print!("routing ");
         print_list(weights.iter().map(|weight| weight.to_bits()));
         println!(" {name}");
-    }
-}
-
-fn print_list(values: impl IntoIterator<Item = impl Display>) {
-    for (i, value) in values.into_iter().enumerate() {
-        print!("{}{value}", if i == 0 { "" } else { "," });
     }
 }

@@ -1,12 +1,12 @@
 //! The `Network`: its memory, and the calls of its layers.
 
-use std::collections::HashSet;
 use std::fmt::{self, Write as _};
 
 use super::Writer;
 use super::text::{ARGUMENTS, assignment, call, observe, range};
 use crate::graph::ValueId;
-use crate::quantized::{ElementType, Layer, Op};
+use crate::plan::ScratchSize;
+use crate::quantized::{ElementType, Layer, Op, Step};
 
 impl Writer<'_> {
     pub(super) fn network(&self, out: &mut String) -> fmt::Result {
@@ -24,9 +24,10 @@ impl Writer<'_> {
             let array = (format!("[RoutingWeight; {weights}]"), format!("[RoutingWeight::ZERO; {weights}]"));
             fields.push(("routing", array.0, array.1));
         }
-        if plan.mix_channels > 0 {
-            let buffer = format!("MixBuffer<{}, {}>", plan.mix_weights, plan.mix_channels);
-            fields.push(("mixed", buffer, "MixBuffer::new()".into()));
+        if plan.scratch != ScratchSize::default() {
+            let [columns, kernels, channels] = plan.scratch.words();
+            let buffer = format!("ScratchBuffer<{columns}, {kernels}, {channels}>");
+            fields.push(("scratch", buffer, "ScratchBuffer::new()".into()));
         }
         writeln!(out, "/// The network and all memory that it uses.")?;
         writeln!(out, "#[derive(Debug)]\npub struct Network {{")?;
@@ -58,14 +59,13 @@ impl Writer<'_> {
     pub fn infer_observed(&mut self, observer: &mut impl Observer) -> &[i16; OUTPUT_LEN] {
 ",
         )?;
-        let mut routed = HashSet::new();
-        for (index, layer) in plan.network.layers.iter().enumerate() {
-            if let Some(experts) = layer.op.experts()
-                && routed.insert(experts.routing)
-            {
-                self.route_step(out, experts.routing)?;
+        for step in plan.network.steps() {
+            match step {
+                Step::Routing(id) => self.route_step(out, id)?,
+                Step::Layer(index) => {
+                    self.layer_step(out, &plan.network.layers[index], &self.names[index])?;
+                }
             }
-            self.layer_step(out, layer, &self.names[index])?;
         }
         writeln!(out, "        &self.output\n    }}\n}}")
     }
@@ -86,9 +86,10 @@ impl Writer<'_> {
         let mut arguments = Vec::new();
         if let Some(experts) = experts {
             arguments.push(format!("&{}", self.routing_place(experts.routing)));
-            if matches!(layer.op, Op::Conv { .. }) {
-                arguments.push("self.mixed.scratch()".into());
-            }
+        }
+        if matches!(layer.op, Op::Conv { .. }) {
+            let none = self.plan.scratch == ScratchSize::default();
+            arguments.push(if none { "Scratch::none()" } else { "self.scratch.lend()" }.into());
         }
         observe(out, "begin", &layer.name, &[])?;
         if let Op::Concat { .. } = &layer.op {

@@ -1,9 +1,10 @@
-//! The firmware, built and linked around a network.
+//! The firmware, built and linked around networks.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::{env, io};
 
 use object::elf::{FileHeader32, SHF_ALLOC, SHF_WRITE, SHT_NOBITS};
 use object::read::elf::{FileHeader, SectionHeader};
@@ -14,8 +15,8 @@ use super::{Core, EmulateError};
 /// The firmware's sources.
 const FIRMWARE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../boards/qemu");
 
-/// The program that they make.
-const PROGRAM: &str = "condconv-qemu";
+/// The sources of the plugin that counts instructions.
+const PLUGIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../boards/qemu-plugin");
 
 /// Lines of a failed build that are shown.
 const TAIL: usize = 40;
@@ -45,50 +46,95 @@ pub struct Sections {
 ///
 /// If cargo or the target is missing, the module does not compile, or the network fits no machine.
 pub fn build(core: Core, module: &Path) -> Result<Image, EmulateError> {
-    let network = fs::canonicalize(module).map_err(at(module))?;
+    build_program(core, "condconv-qemu", &[module])
+}
+
+/// Builds the firmware that [`count`](super::count) runs, around modules that `condconv convert` wrote.
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn build_profile(core: Core, modules: &[&Path]) -> Result<Image, EmulateError> {
+    build_program(core, "profile", modules)
+}
+
+fn build_program(core: Core, program: &str, modules: &[&Path]) -> Result<Image, EmulateError> {
+    let absolute = |module: &&Path| fs::canonicalize(module).map_err(at(module));
+    let modules: Vec<PathBuf> = modules.iter().map(absolute).collect::<Result<_, _>>()?;
+    let networks = env::join_paths(&modules).map_err(|error| EmulateError::File {
+        path: modules.first().cloned().unwrap_or_default(),
+        error: io::Error::other(error),
+    })?;
     let (largest, smaller) = core.platform().machines.split_last().expect("every core has a machine");
     for machine in smaller {
-        match build_for(core, machine, &network) {
+        match build_for(core, machine, program, &networks) {
             Err(EmulateError::DoesNotFit { .. }) => {}
             result => return result,
         }
     }
-    build_for(core, largest, &network)
+    build_for(core, largest, program, &networks)
 }
 
-fn build_for(core: Core, machine: &'static str, network: &Path) -> Result<Image, EmulateError> {
+fn build_for(
+    core: Core,
+    machine: &'static str,
+    program: &str,
+    networks: &OsString,
+) -> Result<Image, EmulateError> {
     let platform = core.platform();
-    let firmware = Path::new(FIRMWARE);
-    if !firmware.is_dir() {
-        return Err(EmulateError::NoFirmware(firmware.to_owned()));
+    let flags = platform.cpu.map(|cpu| format!("-Ctarget-cpu={cpu}")).unwrap_or_default();
+    let artifact = Path::new(platform.target).join("release").join(program);
+    let elf = cargo_build(Path::new(FIRMWARE), &artifact, |cargo| {
+        cargo
+            .args(["--bin", program, "--target", platform.target])
+            // Overrides RUSTFLAGS, which are meant for the host.
+            .env("CARGO_ENCODED_RUSTFLAGS", flags)
+            .env("CONDCONV_NETWORK", networks)
+            .env("CONDCONV_MACHINE", machine)
+    })?;
+    match elf {
+        Ok(elf) => Ok(Image { machine, elf }),
+        Err(output) => Err(diagnose(core, machine, &String::from_utf8_lossy(&output.stderr))),
     }
-    let target_dir = firmware.join("target");
+}
+
+/// Builds the plugin that counts instructions, a shared library in a temporary file.
+pub(super) fn build_plugin() -> Result<TempPath, EmulateError> {
+    use env::consts::{DLL_PREFIX, DLL_SUFFIX};
+    let artifact = format!("release/{DLL_PREFIX}condconv_qemu_plugin{DLL_SUFFIX}");
+    let plugin = cargo_build(Path::new(PLUGIN), Path::new(&artifact), |cargo| {
+        cargo.env_remove("CARGO_BUILD_TARGET").env("CARGO_ENCODED_RUSTFLAGS", "")
+    })?;
+    plugin.map_err(|output| EmulateError::Plugin(tail(&String::from_utf8_lossy(&output.stderr))))
+}
+
+/// Runs `cargo build --release` in a folder of the repository and copies what it makes; what it says where it fails.
+fn cargo_build(
+    folder: &Path,
+    artifact: &Path,
+    arguments: impl FnOnce(&mut Command) -> &mut Command,
+) -> Result<Result<TempPath, Output>, EmulateError> {
+    if !folder.is_dir() {
+        return Err(EmulateError::NoFirmware(folder.to_owned()));
+    }
+    let target_dir = folder.join("target");
     fs::create_dir_all(&target_dir).map_err(at(&target_dir))?;
-    // No other network or core may be built there until this one's program is copied.
+    // Nothing else may be built there until this is copied.
     let lock_path = target_dir.join("emulate.lock");
     let lock = File::create(&lock_path).map_err(at(&lock_path))?;
     lock.lock().map_err(at(&lock_path))?;
 
-    let flags = platform.cpu.map(|cpu| format!("-Ctarget-cpu={cpu}")).unwrap_or_default();
-    let output = Command::new("cargo")
-        .args(["build", "--release", "--target", platform.target, "--target-dir"])
-        .arg(&target_dir)
-        .current_dir(firmware)
-        // Overrides RUSTFLAGS, which are meant for the host.
-        .env("CARGO_ENCODED_RUSTFLAGS", flags)
-        .env("CARGO_TERM_COLOR", "never")
-        .env("CONDCONV_NETWORK", network)
-        .env("CONDCONV_MACHINE", machine)
-        .output()
-        .map_err(EmulateError::Cargo)?;
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--release", "--target-dir"]).arg(&target_dir).current_dir(folder);
+    let output = arguments(&mut cargo).env("CARGO_TERM_COLOR", "never").output();
+    let output = output.map_err(EmulateError::Cargo)?;
     if !output.status.success() {
-        return Err(diagnose(core, machine, &String::from_utf8_lossy(&output.stderr)));
+        return Ok(Err(output));
     }
-
-    let program = target_dir.join(platform.target).join("release").join(PROGRAM);
-    let elf = NamedTempFile::new().map_err(at(Path::new("a temporary file")))?.into_temp_path();
-    fs::copy(&program, &elf).map_err(at(&program))?;
-    Ok(Image { machine, elf })
+    let artifact = target_dir.join(artifact);
+    let copy = NamedTempFile::new().map_err(at(Path::new("a temporary file")))?.into_temp_path();
+    fs::copy(&artifact, &copy).map_err(at(&artifact))?;
+    Ok(Ok(copy))
 }
 
 /// The reason for a failed build.
@@ -102,8 +148,13 @@ fn diagnose(core: Core, machine: &'static str, stderr: &str) -> EmulateError {
             return EmulateError::DoesNotFit { machine, memory, bytes };
         }
     }
+    EmulateError::Build { core, stderr: tail(stderr) }
+}
+
+/// The last lines.
+fn tail(stderr: &str) -> String {
     let lines: Vec<_> = stderr.lines().collect();
-    EmulateError::Build { core, stderr: lines[lines.len().saturating_sub(TAIL)..].join("\n") }
+    lines[lines.len().saturating_sub(TAIL)..].join("\n")
 }
 
 /// By how many bytes the linker found a region of memory overflowed, if it did.

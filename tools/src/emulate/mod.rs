@@ -1,16 +1,19 @@
-//! A network on an emulated microcontroller: builds the firmware of `boards/qemu` around it and runs that in
-//! QEMU.
+//! A network on an emulated microcontroller: builds the firmware of `boards/qemu` around it, runs that in QEMU and
+//! counts what it executes.
 
+mod count;
 mod image;
 mod run;
 
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
+use std::str::FromStr;
 
 use thiserror::Error;
 
-pub use image::{Image, Sections, build};
+pub use count::{Code, Counted, Executed, Segment, count};
+pub use image::{Image, Sections, build, build_profile};
 pub use run::{Run, Sample, run};
 
 /// A processor core.
@@ -76,6 +79,15 @@ impl Core {
     }
 }
 
+impl FromStr for Core {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let core = Self::ALL.into_iter().find(|core| core.name() == name);
+        core.ok_or_else(|| format!("the cores are {}", Self::ALL.map(Self::name).join(", ")))
+    }
+}
+
 /// Why a network could not be built or run.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -107,9 +119,27 @@ pub enum EmulateError {
         /// The end of cargo's messages.
         stderr: String,
     },
+    /// The compiler refuses the plugin that counts instructions.
+    #[error("building boards/qemu-plugin failed:\n{0}")]
+    Plugin(String),
+    /// The firmware lacks what the plugin needs to know.
+    #[error(
+        "the firmware has no {0}: its sources are not those that this program was built with; build it again"
+    )]
+    Symbol(&'static str),
     /// The linked program cannot be read.
     #[error("reading the firmware: {0}")]
     Elf(#[from] object::Error),
+    /// The firmware marked another number of steps than the networks have.
+    #[error("{machine}: {found} marks instead of {expected}; this is a bug of condconv, please report it")]
+    Marks {
+        /// QEMU's machine.
+        machine: &'static str,
+        /// How many there were.
+        found: usize,
+        /// How many there should be.
+        expected: usize,
+    },
     /// QEMU could not be started.
     #[error("qemu-system-arm: {0}; install it (Debian and Ubuntu: `apt-get install qemu-system-arm`)")]
     Qemu(#[source] io::Error),

@@ -2,13 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
 use condconv::RoutingWeight;
+use tempfile::TempDir;
 
 use super::image::at;
 use super::{EmulateError, Image};
@@ -49,49 +50,77 @@ pub struct Sample {
 /// If QEMU is missing, or the firmware hangs, panics (labels of another number than the samples, or half a
 /// sample at the end) or prints what it should not.
 pub fn run(image: &Image, samples: &[f32], labels: Option<&[u8]>, trace: bool) -> Result<Run, EmulateError> {
-    let folder = tempfile::tempdir().map_err(at(Path::new("a temporary folder")))?;
-    let write = |name, contents: &[u8]| {
-        let path = folder.path().join(name);
-        fs::write(&path, contents).map_err(at(&path))
-    };
-    let samples: Vec<u8> = samples.iter().flat_map(|real| real.to_le_bytes()).collect();
-    write("samples.f32", &samples)?;
-    let mut semihosting = String::from("enable=on,target=native,arg=condconv");
+    let folder = Folder::with(samples)?;
+    let mut semihosting = String::new();
     if let Some(labels) = labels {
-        write("labels.u8", labels)?;
+        folder.write("labels.u8", labels)?;
         semihosting += ",arg=labels";
     }
     if trace {
         semihosting += ",arg=trace";
     }
-
-    let stderr = folder.path().join("stderr");
-    let machine = image.machine();
-    let mut qemu = Command::new("qemu-system-arm")
-        .args(["-M", machine, "-nographic", "-monitor", "none", "-serial", "null"])
-        .args(["-semihosting-config", &semihosting, "-kernel"])
-        .arg(image.elf())
-        .current_dir(folder.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(File::create(&stderr).map_err(at(&stderr))?)
-        .spawn()
-        .map_err(EmulateError::Qemu)?;
-    let lines = read_lines(&mut qemu);
-    if lines.is_none() {
-        qemu.kill().map_err(EmulateError::Qemu)?;
-    }
-    let status = qemu.wait().map_err(EmulateError::Qemu)?;
-    let lines = lines.ok_or(EmulateError::Silent { machine })?;
-    if !status.success() {
-        let stderr = fs::read_to_string(&stderr).map_err(at(&stderr))?;
-        return Err(EmulateError::Failed { machine, status, stderr });
-    }
     let mut report = Report::default();
-    for line in lines {
+    let machine = image.machine();
+    for line in folder.qemu(image, &semihosting, &[])? {
         report.read(&line).ok_or(EmulateError::Line { machine, line })?;
     }
     Ok(report.run)
+}
+
+/// Where QEMU is started: a temporary folder with the samples.
+pub(super) struct Folder(TempDir);
+
+impl Folder {
+    pub(super) fn with(samples: &[f32]) -> Result<Self, EmulateError> {
+        let folder = Self(tempfile::tempdir().map_err(at(Path::new("a temporary folder")))?);
+        let samples: Vec<u8> = samples.iter().flat_map(|real| real.to_le_bytes()).collect();
+        folder.write("samples.f32", &samples)?;
+        Ok(folder)
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, contents: &[u8]) -> Result<(), EmulateError> {
+        let path = self.path(name);
+        fs::write(&path, contents).map_err(at(&path))
+    }
+
+    /// Runs firmware, with further arguments to it and to QEMU, and returns the lines that it prints.
+    pub(super) fn qemu(
+        &self,
+        image: &Image,
+        semihosting: &str,
+        options: &[String],
+    ) -> Result<Vec<String>, EmulateError> {
+        let stderr = self.path("stderr");
+        let machine = image.machine();
+        let mut qemu = Command::new("qemu-system-arm")
+            .args(["-M", machine, "-nographic", "-monitor", "none", "-serial", "null"])
+            .arg("-semihosting-config")
+            .arg(format!("enable=on,target=native,arg=condconv{semihosting}"))
+            .args(options)
+            .arg("-kernel")
+            .arg(image.elf())
+            .current_dir(self.0.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&stderr).map_err(at(&stderr))?)
+            .spawn()
+            .map_err(EmulateError::Qemu)?;
+        let lines = read_lines(&mut qemu);
+        if lines.is_none() {
+            qemu.kill().map_err(EmulateError::Qemu)?;
+        }
+        let status = qemu.wait().map_err(EmulateError::Qemu)?;
+        let lines = lines.ok_or(EmulateError::Silent { machine })?;
+        if !status.success() {
+            let stderr = fs::read_to_string(&stderr).map_err(at(&stderr))?;
+            return Err(EmulateError::Failed { machine, status, stderr });
+        }
+        Ok(lines)
+    }
 }
 
 /// All that the firmware prints, or `None` if it falls silent without coming to an end.
@@ -112,15 +141,15 @@ fn read_lines(qemu: &mut Child) -> Option<Vec<String>> {
 
 /// Puts the firmware's lines together.
 #[derive(Default)]
-struct Report {
-    run: Run,
+pub(super) struct Report {
+    pub(super) run: Run,
     /// The routing weights of the sample to come.
     routing: Vec<(String, Vec<RoutingWeight>)>,
 }
 
 impl Report {
     /// Takes a line; `None` if it has none of the forms that the firmware's documentation lists.
-    fn read(&mut self, line: &str) -> Option<()> {
+    pub(super) fn read(&mut self, line: &str) -> Option<()> {
         let (kind, rest) = line.split_once(' ')?;
         match kind {
             "network" => {

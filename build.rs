@@ -1,0 +1,34 @@
+//! Chooses the inner loops. What instructions a core has follows from the target and from `-C target-cpu`, but is not
+//! visible to `cfg` on stable Rust. `CONDCONV_KERNELS=portable|dsp` overrides the choice: elsewhere than on an Arm core the
+//! instructions of `dsp` are computed, so that its loops can be tested.
+
+use std::env;
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-env-changed=CONDCONV_KERNELS");
+    println!("cargo::rustc-check-cfg=cfg(condconv_dsp)");
+    let dsp = match env::var("CONDCONV_KERNELS").as_deref() {
+        Ok("dsp") => true,
+        Ok("portable") => false,
+        Ok(other) => panic!("CONDCONV_KERNELS is portable or dsp, not {other}"),
+        Err(_) => has_dsp(),
+    };
+    if dsp {
+        println!("cargo::rustc-cfg=condconv_dsp");
+    }
+}
+
+/// Whether the core has the DSP extension: Cortex-M4 and M7 always, Cortex-M33 and later if they are named.
+fn has_dsp() -> bool {
+    let target = env::var("TARGET").unwrap_or_default();
+    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    let cpu = flags
+        .split('\u{1f}')
+        .filter_map(|flag| flag.split_once("target-cpu="))
+        .map(|(_, cpu)| cpu)
+        .next_back();
+    target.starts_with("thumbv7em-")
+        || (target.starts_with("thumbv8m.main-")
+            && matches!(cpu, Some("cortex-m33" | "cortex-m35p" | "cortex-m55" | "cortex-m85")))
+}
