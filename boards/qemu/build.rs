@@ -31,7 +31,10 @@ fn modules(paths: &str) -> String {
         modules += &format!("#[path = {path:?}]\npub mod network_{number};\n");
         names += &format!(" network_{number}");
     }
-    modules + &format!("macro_rules! for_networks {{ ($macro:ident) => {{ $macro! {{{names} }} }} }}\n")
+    modules
+        + &format!(
+            "#[allow(unused_macros)]\nmacro_rules! for_networks {{ ($macro:ident) => {{ $macro! {{{names} }} }} }}\n"
+        )
 }
 
 /// The memory of QEMU's machines. The stack lies below the data, so that an overflow of it is a fault and not a

@@ -46,33 +46,36 @@ pub struct Sections {
 ///
 /// If cargo or the target is missing, the module does not compile, or the network fits no machine.
 pub fn build(core: Core, module: &Path) -> Result<Image, EmulateError> {
-    build_program(core, "condconv-qemu", &[module])
+    let networks = search_path(&[module])?;
+    let (largest, smaller) = core.platform().machines.split_last().expect("every core has a machine");
+    for machine in smaller {
+        match build_for(core, machine, "condconv-qemu", &networks) {
+            Err(EmulateError::DoesNotFit { .. }) => {}
+            result => return result,
+        }
+    }
+    build_for(core, largest, "condconv-qemu", &networks)
 }
 
-/// Builds the firmware that [`count`](super::count) runs, around modules that `condconv convert` wrote.
+/// Builds the firmware that [`count`](super::count) runs, around modules that `condconv convert` wrote, for the core's
+/// largest machine: all of them count the same.
 ///
 /// # Errors
 ///
 /// As [`build`].
 pub fn build_profile(core: Core, modules: &[&Path]) -> Result<Image, EmulateError> {
-    build_program(core, "profile", modules)
+    let largest = core.platform().machines.last().expect("every core has a machine");
+    build_for(core, largest, "profile", &search_path(modules)?)
 }
 
-fn build_program(core: Core, program: &str, modules: &[&Path]) -> Result<Image, EmulateError> {
+/// Absolute paths in one variable, as in PATH.
+fn search_path(modules: &[&Path]) -> Result<OsString, EmulateError> {
     let absolute = |module: &&Path| fs::canonicalize(module).map_err(at(module));
     let modules: Vec<PathBuf> = modules.iter().map(absolute).collect::<Result<_, _>>()?;
-    let networks = env::join_paths(&modules).map_err(|error| EmulateError::File {
+    env::join_paths(&modules).map_err(|error| EmulateError::File {
         path: modules.first().cloned().unwrap_or_default(),
         error: io::Error::other(error),
-    })?;
-    let (largest, smaller) = core.platform().machines.split_last().expect("every core has a machine");
-    for machine in smaller {
-        match build_for(core, machine, program, &networks) {
-            Err(EmulateError::DoesNotFit { .. }) => {}
-            result => return result,
-        }
-    }
-    build_for(core, largest, program, &networks)
+    })
 }
 
 fn build_for(
