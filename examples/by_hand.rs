@@ -6,8 +6,8 @@
 //! ```
 
 use condconv::{
-    CondConv2d, Experts, Geometry, Padding, Requantize, Routing, RoutingWeight, ScratchBuffer, Shape,
-    WeightSums, Window, checked,
+    CondConv2d, Experts, Geometry, Padding, Requantize, Routing, RoutingWeight, Shape, WeightSums, Window,
+    checked,
 };
 
 /// Pixels are bytes: scale 1, zero point -128.
@@ -74,9 +74,9 @@ fn filter(image: &[u8; IMAGE.len()]) -> ([RoutingWeight; 2], [u8; IMAGE.len()]) 
     let input = image.map(|pixel| (i32::from(pixel) + ZERO_POINT) as i8);
     let mut weights = [RoutingWeight::ZERO; 2];
     ROUTE.infer(&input, &mut weights);
-    let mut buffer = ScratchBuffer::<0, 5, 1>::new();
+    let mut scratch = [0; FILTER.scratch_words()];
     let mut output = [0; IMAGE.len()];
-    FILTER.infer(&input, &weights, buffer.lend(), &mut output);
+    FILTER.infer(&input, &weights, &mut scratch, &mut output);
     (weights, output.map(|value| (i32::from(value) - ZERO_POINT) as u8))
 }
 

@@ -6,7 +6,7 @@ use crate::kernel_source::StaticKernels;
 use crate::kernels::Source;
 use crate::mixing::Mixture;
 use crate::quantize::{Element, check_zero_point, span};
-use crate::{Experts, Geometry, LayerError, Requantize, RoutingWeight, Scratch, kernels};
+use crate::{Experts, Geometry, LayerError, Requantize, RoutingWeight, kernels};
 
 /// What static and conditional convolutions share: everything but the source of the kernels.
 #[derive(Clone, Copy, Debug)]
@@ -36,19 +36,31 @@ impl<'a, X: Element, Y: Element> Convolution<'a, X, Y> {
         self.geometry
     }
 
+    /// Words of scratch, with or without room for a kernel.
+    pub(crate) const fn scratch_words(&self, kernel: bool) -> usize {
+        let columns = self.geometry.scratch_words(0);
+        let kernel = if kernel { self.geometry.scratch_words(1) - columns } else { 0 };
+        // Layers of int16 elements have loops that take no columns.
+        if X::MAX == <i8 as Element>::MAX && Y::MAX == <i8 as Element>::MAX {
+            columns + kernel
+        } else {
+            kernel
+        }
+    }
+
     #[inline]
     pub(crate) fn check(&self, input: &[X], output: &[Y]) {
         assert!(input.len() == self.geometry.input().len() && output.len() == self.geometry.output().len());
     }
 
-    pub(crate) fn infer(&self, source: impl Source, scratch: Scratch<'_>, input: &[X], output: &mut [Y]) {
+    pub(crate) fn infer(&self, source: impl Source, scratch: &mut [i32], input: &[X], output: &mut [Y]) {
         kernels::convolve(&self.geometry, self.zero_point, &self.requantize, source, scratch, input, output);
     }
 
     pub(crate) fn infer_depthwise(
         &self,
         source: impl Source,
-        scratch: Scratch<'_>,
+        scratch: &mut [i32],
         input: &[X],
         output: &mut [Y],
     ) {
@@ -60,7 +72,7 @@ impl<'a, X: Element, Y: Element> Convolution<'a, X, Y> {
 /// [`DepthwiseConv2d`](crate::DepthwiseConv2d) has a loop of its own.
 ///
 /// ```
-/// use condconv::{Conv2d, Geometry, Requantize, Scratch, Shape, StaticKernels, WeightSums, Window, checked};
+/// use condconv::{Conv2d, Geometry, Requantize, Shape, StaticKernels, WeightSums, Window, checked};
 ///
 /// // A 1x2 difference kernel on a row of four pixels; the requantisation divides by four.
 /// static DIFFERENCE: Conv2d<'static> = checked(Conv2d::new(
@@ -69,8 +81,9 @@ impl<'a, X: Element, Y: Element> Convolution<'a, X, Y> {
 ///     checked(StaticKernels::new(&[-4, 4], &[0], &[WeightSums::new(4, 4)])),
 ///     checked(Requantize::new(&[1 << 30], 0, -128, 127)),
 /// ));
+/// let mut scratch = [0; DIFFERENCE.scratch_words()];
 /// let mut output = [0; 3];
-/// DIFFERENCE.infer(&[1, 3, 6, 10], Scratch::none(), &mut output);
+/// DIFFERENCE.infer(&[1, 3, 6, 10], &mut scratch, &mut output);
 /// assert_eq!(output, [2, 3, 4]);
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -119,14 +132,21 @@ impl<'a, X: Element, Y: Element> Conv2d<'a, X, Y> {
         self.geometry().output().len()
     }
 
-    /// Convolves an NHWC tensor, faster with room in the scratch.
+    /// Words of scratch that the layer needs.
+    #[must_use]
+    pub const fn scratch_words(&self) -> usize {
+        self.convolution.scratch_words(!self.geometry().kernel_len().is_multiple_of(4))
+    }
+
+    /// Convolves an NHWC tensor.
     ///
     /// # Panics
     ///
-    /// If a slice is not of the layer's shape.
+    /// If a slice is not of the layer's shape, or the scratch shorter than [`scratch_words`](Self::scratch_words).
     #[inline]
-    pub fn infer(&self, input: &[X], scratch: Scratch<'_>, output: &mut [Y]) {
+    pub fn infer(&self, input: &[X], scratch: &mut [i32], output: &mut [Y]) {
         self.convolution.check(input, output);
+        assert!(scratch.len() >= self.scratch_words());
         self.convolution.infer(self.kernels, scratch, input, output);
     }
 }
@@ -136,7 +156,7 @@ impl<'a, X: Element, Y: Element> Conv2d<'a, X, Y> {
 ///
 /// ```
 /// use condconv::{
-///     CondConv2d, Experts, Geometry, Requantize, RoutingWeight, ScratchBuffer, Shape, WeightSums, Window, checked,
+///     CondConv2d, Experts, Geometry, Requantize, RoutingWeight, Shape, WeightSums, Window, checked,
 /// };
 ///
 /// // Two 1x1 experts, 100 and -100, of the same scale, mixed with 3/4 and 1/4: 50 remains, in units of 2^-8
@@ -149,9 +169,9 @@ impl<'a, X: Element, Y: Element> Conv2d<'a, X, Y> {
 ///     checked(Requantize::new(&[1 << 22], 0, -128, 127)),
 /// ));
 /// let routing = [RoutingWeight::from_num(0.75), RoutingWeight::from_num(0.25)];
-/// let mut buffer = ScratchBuffer::<0, 1, 1>::new();
+/// let mut scratch = [0; LAYER.scratch_words()];
 /// let mut output = [0];
-/// LAYER.infer(&[20], &routing, buffer.lend(), &mut output);
+/// LAYER.infer(&[20], &routing, &mut scratch, &mut output);
 /// assert_eq!(output, [63]); // 50 * 20 * 2^6 * 2^-10 = 62.5
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -206,16 +226,24 @@ impl<'a, X: Element, Y: Element> CondConv2d<'a, X, Y> {
         self.experts.count()
     }
 
+    /// Words of scratch that the layer needs to mix one kernel at a time; the more there are, the faster it is
+    /// ([`Geometry::scratch_words`]).
+    #[must_use]
+    pub const fn scratch_words(&self) -> usize {
+        self.convolution.scratch_words(true)
+    }
+
     /// Mixes the kernels for `routing` and convolves an NHWC tensor, as many output channels at a time as the
-    /// scratch holds.
+    /// scratch has room for.
     ///
     /// # Panics
     ///
-    /// If a slice is not of the layer's shape, `routing` is not one weight an expert, or the scratch does not
-    /// hold the kernel of one output channel.
+    /// If a slice is not of the layer's shape, `routing` is not one weight an expert, or the scratch is shorter than
+    /// [`scratch_words`](Self::scratch_words).
     #[inline]
-    pub fn infer(&self, input: &[X], routing: &[RoutingWeight], scratch: Scratch<'_>, output: &mut [Y]) {
+    pub fn infer(&self, input: &[X], routing: &[RoutingWeight], scratch: &mut [i32], output: &mut [Y]) {
         self.convolution.check(input, output);
+        assert!(scratch.len() >= self.scratch_words());
         self.convolution.infer(Mixture::new(&self.experts, routing), scratch, input, output);
     }
 }

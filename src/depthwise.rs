@@ -4,7 +4,7 @@ use crate::conv::Convolution;
 use crate::kernel_source::StaticKernels;
 use crate::mixing::Mixture;
 use crate::quantize::{Element, span};
-use crate::{Experts, Geometry, LayerError, Requantize, RoutingWeight, Scratch};
+use crate::{Experts, Geometry, LayerError, Requantize, RoutingWeight};
 
 const fn check(geometry: &Geometry) -> Result<(), LayerError> {
     if geometry.is_depthwise() { Ok(()) } else { Err(LayerError::Groups) }
@@ -14,7 +14,7 @@ const fn check(geometry: &Geometry) -> Result<(), LayerError> {
 /// [`Conv2d`](crate::Conv2d).
 ///
 /// ```
-/// use condconv::{DepthwiseConv2d, Geometry, Requantize, Scratch, Shape, StaticKernels, WeightSums, Window, checked};
+/// use condconv::{DepthwiseConv2d, Geometry, Requantize, Shape, StaticKernels, WeightSums, Window, checked};
 ///
 /// // Two channels of two pixels; one channel is summed, the other subtracted.
 /// const SUMS: [WeightSums; 2] = [WeightSums::new(4, 0), WeightSums::new(2, 2)];
@@ -24,8 +24,9 @@ const fn check(geometry: &Geometry) -> Result<(), LayerError> {
 ///     checked(StaticKernels::new(&[2, 2, 2, -2], &[0, 0], &SUMS)),
 ///     checked(Requantize::new(&[1 << 30; 2], 0, -128, 127)),
 /// ));
+/// let mut scratch = [0; LAYER.scratch_words()];
 /// let mut output = [0; 2];
-/// LAYER.infer(&[10, 20, 30, 40], Scratch::none(), &mut output);
+/// LAYER.infer(&[10, 20, 30, 40], &mut scratch, &mut output);
 /// assert_eq!(output, [20, -10]);
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -75,14 +76,21 @@ impl<'a, X: Element, Y: Element> DepthwiseConv2d<'a, X, Y> {
         self.geometry().output().len()
     }
 
-    /// Convolves an NHWC tensor, faster with room in the scratch.
+    /// Words of scratch that the layer needs to prepare four channels at a time.
+    #[must_use]
+    pub const fn scratch_words(&self) -> usize {
+        self.convolution.scratch_words(true)
+    }
+
+    /// Convolves an NHWC tensor.
     ///
     /// # Panics
     ///
-    /// If a slice is not of the layer's shape.
+    /// If a slice is not of the layer's shape, or the scratch shorter than [`scratch_words`](Self::scratch_words).
     #[inline]
-    pub fn infer(&self, input: &[X], scratch: Scratch<'_>, output: &mut [Y]) {
+    pub fn infer(&self, input: &[X], scratch: &mut [i32], output: &mut [Y]) {
         self.convolution.check(input, output);
+        assert!(scratch.len() >= self.scratch_words());
         self.convolution.infer_depthwise(self.kernels, scratch, input, output);
     }
 }
@@ -141,14 +149,21 @@ impl<'a, X: Element, Y: Element> CondDepthwiseConv2d<'a, X, Y> {
         self.experts.count()
     }
 
+    /// Words of scratch that the layer needs to mix the kernels of four channels at a time.
+    #[must_use]
+    pub const fn scratch_words(&self) -> usize {
+        self.convolution.scratch_words(true)
+    }
+
     /// Mixes the kernels for `routing` and convolves an NHWC tensor.
     ///
     /// # Panics
     ///
     /// As [`CondConv2d::infer`](crate::CondConv2d::infer).
     #[inline]
-    pub fn infer(&self, input: &[X], routing: &[RoutingWeight], scratch: Scratch<'_>, output: &mut [Y]) {
+    pub fn infer(&self, input: &[X], routing: &[RoutingWeight], scratch: &mut [i32], output: &mut [Y]) {
         self.convolution.check(input, output);
+        assert!(scratch.len() >= self.scratch_words());
         self.convolution.infer_depthwise(Mixture::new(&self.experts, routing), scratch, input, output);
     }
 }

@@ -2,8 +2,8 @@
 
 use core::ops::Range;
 
+use crate::LayerError;
 use crate::quantize::{Element, WeightSums, largest_magnitude};
-use crate::{LayerError, Scratch};
 
 /// The kernels of a block of output channels, and their biases.
 #[derive(Debug)]
@@ -19,11 +19,10 @@ pub(crate) trait KernelSource {
     type Weight: Element;
 
     /// Output channels in a block, as many as the scratch has room for.
-    fn block_channels(&self, scratch: &Scratch<'_>) -> usize;
+    fn block_channels(&self, scratch: &[i32]) -> usize;
 
     /// The kernels of `channels`, at most [`block_channels`](Self::block_channels) of them.
-    fn block<'s>(&'s self, channels: Range<usize>, scratch: &'s mut Scratch<'_>)
-    -> Kernels<'s, Self::Weight>;
+    fn block<'s>(&'s self, channels: Range<usize>, scratch: &'s mut [i32]) -> Kernels<'s, Self::Weight>;
 }
 
 /// Kernels as they lie in flash: int8, one scale a channel, in accumulator units of
@@ -96,10 +95,15 @@ impl<'a> StaticKernels<'a> {
         self.weights
     }
 
-    #[cfg(condconv_dsp)]
-    pub(crate) fn kernel(&self, channel: usize) -> &'a [i8] {
-        let kernel_len = self.weights.len() / self.bias.len();
-        &self.weights[channel * kernel_len..(channel + 1) * kernel_len]
+    /// Weights of one channel's kernel.
+    pub(crate) const fn kernel_len(&self) -> usize {
+        self.weights.len() / self.bias.len()
+    }
+
+    /// The weights of some channels' kernels.
+    pub(crate) fn of(&self, channels: Range<usize>) -> &'a [i8] {
+        let len = self.kernel_len();
+        &self.weights[channels.start * len..channels.end * len]
     }
 
     pub(crate) const fn bias(&self) -> &'a [i32] {
@@ -110,15 +114,11 @@ impl<'a> StaticKernels<'a> {
 impl KernelSource for StaticKernels<'_> {
     type Weight = i8;
 
-    fn block_channels(&self, _: &Scratch<'_>) -> usize {
+    fn block_channels(&self, _: &[i32]) -> usize {
         self.bias.len()
     }
 
-    fn block<'s>(&'s self, channels: Range<usize>, _: &'s mut Scratch<'_>) -> Kernels<'s, i8> {
-        let kernel_len = self.weights.len() / self.bias.len();
-        Kernels {
-            weights: &self.weights[channels.start * kernel_len..channels.end * kernel_len],
-            bias: &self.bias[channels],
-        }
+    fn block<'s>(&'s self, channels: Range<usize>, _: &'s mut [i32]) -> Kernels<'s, i8> {
+        Kernels { weights: self.of(channels.clone()), bias: &self.bias[channels] }
     }
 }

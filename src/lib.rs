@@ -6,8 +6,8 @@
 //!
 //! 1. **route** ([`Routing`]): pool the input, multiply by a small matrix, take the sigmoid: one
 //!    [`RoutingWeight`] an expert;
-//! 2. **mix** ([`Experts`]): weigh and sum the int8 experts into one int16 kernel, a block of output channels
-//!    at a time ([`ScratchBuffer`]);
+//! 2. **mix** ([`Experts`]): weigh and sum the int8 experts into one int16 kernel, as many output channels at
+//!    a time as a scratch has room for ([`Geometry::scratch_words`]);
 //! 3. **convolve** ([`CondConv2d`], [`CondDepthwiseConv2d`]): one ordinary convolution. [`CondLinear`] takes
 //!    n products instead of mixing.
 //!
@@ -22,7 +22,7 @@
 //!
 //! ```
 //! use condconv::{
-//!     CondConv2d, Experts, Geometry, Requantize, Routing, RoutingWeight, ScratchBuffer, Shape, WeightSums, Window,
+//!     CondConv2d, Experts, Geometry, Requantize, Routing, RoutingWeight, Shape, WeightSums, Window,
 //!     checked,
 //! };
 //!
@@ -43,9 +43,9 @@
 //! ROUTE.infer(&input, &mut alpha);
 //! assert!(alpha[0] > 0.99 && alpha[1] < 0.01);
 //!
-//! let mut buffer = ScratchBuffer::<0, 1, 1>::new();
+//! let mut scratch = [0; LAYER.scratch_words()];
 //! let mut output = [0; 4];
-//! LAYER.infer(&input, &alpha, buffer.lend(), &mut output);
+//! LAYER.infer(&input, &alpha, &mut scratch, &mut output);
 //! assert_eq!(output, [10, 20, 30, 40]);
 //! ```
 #![no_std]
@@ -66,7 +66,6 @@ mod observe;
 mod pooling;
 mod quantize;
 mod routing;
-mod scratch;
 mod shape;
 mod softmax;
 
@@ -85,7 +84,6 @@ pub use observe::{Observer, RoutingTrace};
 pub use pooling::{AveragePool2d, GlobalAveragePool, MaxPool2d};
 pub use quantize::{Element, Requantize, WeightSums};
 pub use routing::{Gate, Routing, RoutingLogit, RoutingWeight, SigmoidGate, SoftmaxGate, sigmoid};
-pub use scratch::{Scratch, ScratchBuffer};
 pub use shape::{Geometry, Padding, Shape, Window};
 pub use softmax::Softmax;
 

@@ -14,7 +14,7 @@ use core::ops::Range;
 
 use crate::kernel_source::{KernelSource, Kernels};
 use crate::quantize::{WeightSums, round_shift, round_shift_wide};
-use crate::{LayerError, MAX_EXPERTS, RoutingWeight, Scratch, kernels};
+use crate::{LayerError, MAX_EXPERTS, RoutingWeight, kernels};
 
 /// Largest coefficient: `(32767 * 32767 + 2^15) >> 16`.
 const MAX_COEFFICIENT: i64 = 16383;
@@ -268,15 +268,15 @@ impl<'a> Mixture<'a> {
 impl KernelSource for Mixture<'_> {
     type Weight = i16;
 
-    fn block_channels(&self, scratch: &Scratch<'_>) -> usize {
-        scratch.bias.len().min(2 * scratch.kernels.len() / self.experts.kernel_len())
+    fn block_channels(&self, scratch: &[i32]) -> usize {
+        scratch.len() / (self.experts.kernel_len().div_ceil(2) + 1)
     }
 
-    fn block<'s>(&'s self, channels: Range<usize>, scratch: &'s mut Scratch<'_>) -> Kernels<'s, i16> {
+    fn block<'s>(&'s self, channels: Range<usize>, scratch: &'s mut [i32]) -> Kernels<'s, i16> {
         let kernel_len = self.experts.kernel_len();
-        let weights: &mut [i16] = bytemuck::must_cast_slice_mut(scratch.kernels);
+        let (bias, weights) = scratch.split_at_mut(channels.len());
+        let weights: &mut [i16] = bytemuck::must_cast_slice_mut(weights);
         let weights = &mut weights[..channels.len() * kernel_len];
-        let bias = &mut scratch.bias[..channels.len()];
         let mut coefficients = [0; MAX_EXPERTS];
         for ((channel, kernel), bias) in channels.zip(weights.chunks_exact_mut(kernel_len)).zip(&mut *bias) {
             self.experts.coefficients(channel, self.routing, &mut coefficients);

@@ -279,40 +279,40 @@ impl Geometry {
         self.output.len() * self.kernel_len()
     }
 
-    /// Words of scratch for the inputs that two output pixels see.
+    /// Words of scratch with which a layer prepares the kernels of `channels` output channels at a time, the columns of a
+    /// convolution included: what four output pixels see of the input, as int16. Conditional layers need room for one channel
+    /// at least, and so do static ones whose kernels are no multiple of four weights; other static convolutions need room for
+    /// none. Depthwise convolutions prepare channels by fours.
     ///
     /// ```
     /// use condconv::{Geometry, Shape, Window};
-    /// // A kernel row is 3 x 5 numbers, filled up to 16; two of them to a word, for two pixels.
-    /// let geometry = Geometry::new(Shape::new(8, 8, 5), 6, Window::new([3, 3]), 1).unwrap();
-    /// assert_eq!(geometry.column_words(), 3 * 16);
+    /// let geometry = Geometry::new(Shape::new(8, 8, 4), 6, Window::new([3, 3]), 1).unwrap();
+    /// assert_eq!(geometry.scratch_words(0), 4 * 36 / 2);
+    /// assert_eq!(geometry.scratch_words(2), 4 * 36 / 2 + 2 * (36 / 2 + 1)); // kernels and biases
     /// ```
     #[must_use]
-    pub const fn column_words(&self) -> usize {
-        if self.is_depthwise() { 0 } else { self.lane_words() }
-    }
-
-    /// Words of scratch for the kernels of two output channels; of a depthwise convolution, of four.
-    #[must_use]
-    pub const fn kernel_words(&self) -> usize {
-        if self.is_depthwise() { 2 * self.window.taps() } else { self.lane_words() }
-    }
-
-    /// Words of all runs of a window in two lanes, each run filled up to whole words of four bytes.
-    const fn lane_words(&self) -> usize {
-        let (runs, len) = self.runs();
-        runs * len.div_ceil(4) * 4
-    }
-
-    /// How many runs of numbers that lie side by side in memory a window has, and how long they are: all of a kernel row, or
-    /// one tap.
-    pub(crate) const fn runs(&self) -> (usize, usize) {
-        let [rows, columns] = self.window.kernel;
-        if self.whole_rows() {
-            (rows, columns * self.group_channels())
+    pub const fn scratch_words(&self, channels: usize) -> usize {
+        let words = self.kernel_words();
+        if self.is_depthwise() {
+            channels.div_ceil(4) * (words + 4)
         } else {
-            (rows * columns, self.group_channels())
+            4 * words + self.staged_words() + channels * (words + 1)
         }
+    }
+
+    /// Words of a channel's kernel as int16, filled up to whole fours; of a depthwise convolution, of four channels.
+    pub(crate) const fn kernel_words(&self) -> usize {
+        if self.is_depthwise() { 2 * self.window.taps() } else { self.kernel_len().div_ceil(4) * 2 }
+    }
+
+    /// Words in which the bytes of a column are put together, if they do not come as words.
+    pub(crate) const fn staged_words(&self) -> usize {
+        if self.runs_are_words() { 0 } else { self.kernel_len().div_ceil(4) }
+    }
+
+    /// Whether all runs of numbers that lie side by side in memory are whole words.
+    pub(crate) const fn runs_are_words(&self) -> bool {
+        self.group_channels().is_multiple_of(4)
     }
 
     /// Whether the taps of a kernel row lie side by side in memory.

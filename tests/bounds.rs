@@ -4,7 +4,7 @@ mod integer;
 
 use condconv::{
     CondConv2d, CondLinear, Conv2d, DepthwiseConv2d, Element, Geometry, GlobalAveragePool, LayerError,
-    Linear, RoutingWeight, Scratch, Shape, Window,
+    Linear, RoutingWeight, Shape, Window,
 };
 use integer::{Fixed, Mixture, Output, Route, smallest_shift};
 
@@ -39,17 +39,19 @@ fn static_layers<X: Element>(kernel_len: usize) {
     let dense = Geometry::new(Shape::new(1, kernel_len, 1), 2, Window::new([1, kernel_len]), 1).unwrap();
     let depthwise = Geometry::new(Shape::new(1, kernel_len, 2), 2, Window::new([1, kernel_len]), 2).unwrap();
 
+    let mut dense_scratch = vec![0; dense.scratch_words(1)];
+
     let kernels = static_kernels(kernel_len, span, 0);
     let mut y = [0i16; 2];
     let view = kernels.view();
-    Conv2d::new(dense, zero_point, view, output.view()).unwrap().infer(&x, Scratch::none(), &mut y);
+    Conv2d::new(dense, zero_point, view, output.view()).unwrap().infer(&x, &mut dense_scratch, &mut y);
     assert_eq!(y.map(reached), *expected);
     Linear::new(kernel_len, zero_point, view, output.view()).unwrap().infer(&x, &mut y);
     assert_eq!(y.map(reached), *expected);
     let both = [x.as_slice(), &x].concat();
     DepthwiseConv2d::new(depthwise, zero_point, view, output.view()).unwrap().infer(
         &both,
-        Scratch::none(),
+        &mut vec![0; depthwise.scratch_words(2)],
         &mut y,
     );
     assert_eq!(y.map(reached), *expected);
@@ -102,10 +104,11 @@ fn mixed_kernels() {
         let flash = experts.flash();
         let layer = CondConv2d::<i8, i16>::new(geometry, -128, experts.view(&flash), output.view()).unwrap();
         let alpha = vec![RoutingWeight::MAX; n];
-        let (mut kernels, mut bias, mut y) = ([0; 3], [0; 2], [0; 2]);
-        let scratch = Scratch { columns: &mut [], kernels: &mut kernels, bias: &mut bias };
-        layer.infer(&[127; 3], &alpha, scratch, &mut y);
-        let mixed: Vec<i16> = kernels.iter().flat_map(|word| [*word as i16, (word >> 16) as i16]).collect();
+        // The kernels of both channels, behind their biases.
+        let (mut scratch, mut y) = ([0; 6], [0; 2]);
+        layer.infer(&[127; 3], &alpha, &mut scratch, &mut y);
+        let mixed: Vec<i16> =
+            scratch[2..5].iter().flat_map(|word| [*word as i16, (word >> 16) as i16]).collect();
         assert_eq!(mixed.iter().map(|&w| w.into()).collect::<Vec<i128>>(), experts.mixed(&alpha), "n = {n}");
         assert!(mixed[0] > 16383, "n = {n}: a smaller shift would fit");
 
@@ -125,9 +128,8 @@ fn mixed_layer<X: Element>(n: usize, kernel_len: usize, shift: u32) {
     let flash = experts.flash();
     let layer = CondConv2d::<X, i16>::new(geometry, zero_point, experts.view(&flash), output.view());
     let alpha = vec![RoutingWeight::MAX; n];
-    let (mut kernels, mut bias, mut y) = (vec![0; kernel_len.div_ceil(2)], [0; 1], [0; 2]);
-    let scratch = Scratch { columns: &mut [], kernels: &mut kernels, bias: &mut bias };
-    layer.unwrap().infer(&x, &alpha, scratch, &mut y);
+    let (layer, mut y) = (layer.unwrap(), [0; 2]);
+    layer.infer(&x, &alpha, &mut vec![0; layer.scratch_words()], &mut y);
     let sums = experts
         .mixed(&alpha)
         .chunks(kernel_len)

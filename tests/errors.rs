@@ -2,8 +2,8 @@
 
 use condconv::{
     CondConv2d, CondDepthwiseConv2d, CondLinear, Conv2d, DepthwiseConv2d, Experts, Geometry,
-    GlobalAveragePool, LayerError, Linear, Padding, Requantize, Routing, RoutingWeight, Scratch,
-    ScratchBuffer, Shape, StaticKernels, WeightSums, Window, checked,
+    GlobalAveragePool, LayerError, Linear, Padding, Requantize, Routing, RoutingWeight, Shape, StaticKernels,
+    WeightSums, Window, checked,
 };
 
 const SHAPE: Shape = Shape::new(4, 4, 2);
@@ -97,8 +97,8 @@ fn negative_routing_weights_count_as_zero() {
     let shape = Geometry::new(Shape::vector(K), 1, Window::new([1, 1]), 1).unwrap();
     let layer = CondConv2d::<i8, i16>::new(shape, -128, experts, requantize(1)).unwrap();
     let run = |routing: [RoutingWeight; 2]| {
-        let (mut buffer, mut output) = (ScratchBuffer::<0, { K / 2 }, 1>::new(), [0]);
-        layer.infer(&[127; K], &routing, buffer.lend(), &mut output);
+        let (mut buffer, mut output) = (vec![0; layer.scratch_words()], [0]);
+        layer.infer(&[127; K], &routing, &mut buffer, &mut output);
         output
     };
     assert_eq!(run([RoutingWeight::MAX, RoutingWeight::MIN]), run([RoutingWeight::MAX, RoutingWeight::ZERO]));
@@ -246,15 +246,15 @@ fn checked_says_what_is_wrong() {
 #[should_panic = "assertion failed"]
 fn a_tensor_of_another_shape() {
     let layer = Conv2d::<i8, i8>::new(geometry(1), 0, fixed(18), requantize(2)).unwrap();
-    layer.infer(&[0; 31], Scratch::none(), &mut [0; 8]);
+    layer.infer(&[0; 31], &mut vec![0; layer.scratch_words()], &mut [0; 8]);
 }
 
 #[test]
 #[should_panic = "assertion failed"]
-fn a_scratch_buffer_without_room_for_one_channel() {
+fn a_scratch_without_room_for_one_channel() {
     let layer = CondConv2d::<i8, i8>::new(geometry(1), 0, experts(18), requantize(2)).unwrap();
-    let mut buffer = ScratchBuffer::<0, 8, 2>::new();
-    layer.infer(&[0; 32], &[RoutingWeight::ZERO; 2], buffer.lend(), &mut [0; 8]);
+    let mut scratch = vec![0; layer.scratch_words() - 1];
+    layer.infer(&[0; 32], &[RoutingWeight::ZERO; 2], &mut scratch, &mut [0; 8]);
 }
 
 #[test]

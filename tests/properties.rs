@@ -6,7 +6,7 @@ mod reference;
 
 use condconv::{
     CondConv2d, CondDepthwiseConv2d, CondLinear, Conv2d, DepthwiseConv2d, Element, Geometry,
-    GlobalAveragePool, LayerError, Linear, Requantize, RoutingWeight, Scratch, Shape,
+    GlobalAveragePool, LayerError, Linear, Requantize, RoutingWeight, Shape,
 };
 use condconv_tools::quantize::interleave;
 use drawn::{Number, check};
@@ -33,28 +33,9 @@ fn wide(values: &[impl Into<i128> + Copy]) -> Vec<i128> {
     values.iter().map(|&v| v.into()).collect()
 }
 
-/// Memory for a convolution, with something in it.
-struct Room {
-    columns: Vec<i32>,
-    kernels: Vec<i32>,
-    bias: Vec<i32>,
-}
-
-impl Room {
-    fn new(columns: usize, kernels: usize, biases: usize, junk: i16) -> Self {
-        let filled = |len| vec![i32::from(junk).wrapping_mul(0x1_0001); len];
-        Self { columns: filled(columns), kernels: filled(kernels), bias: filled(biases) }
-    }
-
-    /// Enough for all channels at once.
-    fn of(geometry: &Geometry) -> Self {
-        let channels = geometry.output().channels + 3;
-        Self::new(geometry.column_words(), channels * geometry.kernel_words(), channels, 0)
-    }
-
-    fn lend(&mut self) -> Scratch<'_> {
-        Scratch { columns: &mut self.columns, kernels: &mut self.kernels, bias: &mut self.bias }
-    }
+/// Scratch to prepare a number of channels in, with something in it.
+fn scratch(geometry: &Geometry, channels: usize, junk: i16) -> Vec<i32> {
+    vec![i32::from(junk).wrapping_mul(0x1_0001); geometry.scratch_words(channels)]
 }
 
 fn convolved(geometry: &Geometry, x: &[i128], kernels: &[i128], bias: &[i128]) -> Vec<i128> {
@@ -134,19 +115,19 @@ mod fixed {
             let layer =
                 Conv2d::<X, Y>::new(self.geometry, self.zero_point, self.kernels.view(), self.output.view());
             let layer = layer.unwrap();
-            self.in_any_room(|scratch, output: &mut [Y]| layer.infer(&self.input, scratch, output))
+            self.in_any_room(layer.scratch_words(), |scratch, output: &mut [Y]| {
+                layer.infer(&self.input, scratch, output)
+            })
         }
 
         /// The output, which does not depend on the scratch.
-        fn in_any_room<Y: Element>(&self, infer: impl Fn(Scratch<'_>, &mut [Y])) -> Vec<i32> {
+        fn in_any_room<Y: Element>(&self, least: usize, infer: impl Fn(&mut [i32], &mut [Y])) -> Vec<i32> {
             let mut output = vec![Y::default(); self.geometry.output().len()];
-            infer(Scratch::none(), &mut output);
+            infer(&mut vec![0; least], &mut output);
             let expected = widened(&output);
-            let (columns, words) = (self.geometry.column_words(), self.geometry.kernel_words());
-            for channels in 1..=self.geometry.output().channels.div_ceil(2) {
-                let mut room = Room::new(columns, channels * words + 3, 4 * channels, -3);
+            for channels in 1..=self.geometry.output().channels + 1 {
                 output.fill(Y::default());
-                infer(room.lend(), &mut output);
+                infer(&mut scratch(&self.geometry, channels, -3), &mut output);
                 assert_eq!(widened(&output), expected);
             }
             expected
@@ -160,7 +141,9 @@ mod fixed {
                 self.output.view(),
             );
             let layer = layer.unwrap();
-            self.in_any_room(|scratch, output: &mut [Y]| layer.infer(&self.input, scratch, output))
+            self.in_any_room(layer.scratch_words(), |scratch, output: &mut [Y]| {
+                layer.infer(&self.input, scratch, output)
+            })
         }
 
         /// The same layer with one group: a grouped kernel with zeros for the inputs of all other groups.
@@ -308,7 +291,7 @@ mod conditional {
         /// Accepted exactly if the bound says so, and then right for every size of the scratch buffer.
         fn agrees<Y: Element>(
             &self,
-            layer: Result<impl Fn(&[X], &[RoutingWeight], Scratch<'_>, &mut [Y]), LayerError>,
+            layer: Result<impl Fn(&[X], &[RoutingWeight], &mut [i32], &mut [Y]), LayerError>,
         ) -> Outcome {
             let bound = self.experts.convolution_bound(span::<X>());
             let infer = match layer {
@@ -321,20 +304,15 @@ mod conditional {
             };
             prop_assert!(bound <= i128::from(i32::MAX));
             let expected = self.expected();
-            let (channels, len) = (self.geometry.output().channels, self.geometry.kernel_len());
-            for block in 1..=channels {
-                // The block is limited by its kernels, then by its biases; with and without room for columns.
-                let words = self.geometry.kernel_words().max(len);
-                let least = (block * len).div_ceil(2);
-                let none = [(least, channels + 1, 0), (channels * words, block, 0)];
-                let columns = self.geometry.column_words();
-                for (words, biases, columns) in none.into_iter().chain(none.map(|(w, b, _)| (w, b, columns)))
-                {
-                    let mut room = Room::new(columns, words, biases, self.junk);
-                    let mut output = vec![Y::default(); expected.len()];
-                    infer(&self.input, &self.routing, room.lend(), &mut output);
-                    prop_assert_eq!(&widened(&output), &expected, "{} channels at a time", block);
-                }
+            for channels in 1..=self.geometry.output().channels + 1 {
+                let mut output = vec![Y::default(); expected.len()];
+                infer(
+                    &self.input,
+                    &self.routing,
+                    &mut scratch(&self.geometry, channels, self.junk),
+                    &mut output,
+                );
+                prop_assert_eq!(&widened(&output), &expected, "{} channels at a time", channels);
             }
             Ok(())
         }
@@ -346,9 +324,8 @@ mod conditional {
             let (experts, output) = (case.experts.view(&flash), case.output.view());
             let layer = CondConv2d::<X, Y>::new(case.geometry, case.zero_point, experts, output);
             case.agrees(
-                layer.map(|layer| {
-                    move |x: &[X], r: &[_], s: Scratch<'_>, y: &mut [Y]| layer.infer(x, r, s, y)
-                }),
+                layer
+                    .map(|layer| move |x: &[X], r: &[_], s: &mut [i32], y: &mut [Y]| layer.infer(x, r, s, y)),
             )
         });
     }
@@ -359,9 +336,8 @@ mod conditional {
             let (experts, output) = (case.experts.view(&flash), case.output.view());
             let layer = CondDepthwiseConv2d::<X, Y>::new(case.geometry, case.zero_point, experts, output);
             case.agrees(
-                layer.map(|layer| {
-                    move |x: &[X], r: &[_], s: Scratch<'_>, y: &mut [Y]| layer.infer(x, r, s, y)
-                }),
+                layer
+                    .map(|layer| move |x: &[X], r: &[_], s: &mut [i32], y: &mut [Y]| layer.infer(x, r, s, y)),
             )
         });
     }
@@ -451,11 +427,10 @@ mod conditional {
             let conditional =
                 CondConv2d::<i8, i8>::new(geometry, -7, experts.view(&flash), output.view()).unwrap();
             let fixed = Conv2d::<i8, i8>::new(geometry, -7, alone.view(), output.view()).unwrap();
-            let mut room = Room::of(&geometry);
             let mut y = vec![0; geometry.output().len()];
             let mut expected = y.clone();
-            conditional.infer(&input, &routing, room.lend(), &mut y);
-            fixed.infer(&input, Scratch::none(), &mut expected);
+            conditional.infer(&input, &routing, &mut scratch(&geometry, 2, 0), &mut y);
+            fixed.infer(&input, &mut scratch(&geometry, 1, 0), &mut expected);
             prop_assert_eq!(y, expected);
             Ok(())
         });

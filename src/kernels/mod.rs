@@ -8,7 +8,7 @@ mod portable;
 #[cfg(condconv_dsp)]
 use crate::kernel_source::KernelSource;
 use crate::quantize::Element;
-use crate::{Geometry, Requantize, Scratch};
+use crate::{Geometry, Requantize};
 
 #[cfg(condconv_dsp)]
 pub(crate) trait Source: KernelSource + dsp::Source {}
@@ -27,15 +27,13 @@ pub(crate) fn convolve<X: Element, Y: Element>(
     zero_point: i32,
     requantize: &Requantize<'_>,
     source: impl Source,
-    #[allow(unused_mut)] mut scratch: Scratch<'_>,
+    scratch: &mut [i32],
     input: &[X],
     output: &mut [Y],
 ) {
     #[cfg(condconv_dsp)]
-    if let (Some(input), Some(output)) = (X::int8(input), Y::int8_mut(output))
-        && dsp::convolve(geometry, zero_point, &source, requantize, scratch.reborrow(), input, output)
-    {
-        return;
+    if let (Some(input), Some(output)) = (X::int8(input), Y::int8_mut(output)) {
+        return dsp::convolve(geometry, zero_point, &source, requantize, scratch, input, output);
     }
     portable::in_blocks(geometry, source, scratch, |channels, kernels| {
         portable::convolve(geometry, zero_point, channels, kernels, requantize, input, output);
@@ -49,13 +47,13 @@ pub(crate) fn depthwise<X: Element, Y: Element>(
     zero_point: i32,
     requantize: &Requantize<'_>,
     source: impl Source,
-    #[allow(unused_mut)] mut scratch: Scratch<'_>,
+    scratch: &mut [i32],
     input: &[X],
     output: &mut [Y],
 ) {
     #[cfg(condconv_dsp)]
     if let (Some(input), Some(output)) = (X::int8(input), Y::int8_mut(output))
-        && dsp::depthwise(geometry, zero_point, &source, requantize, scratch.reborrow(), input, output)
+        && dsp::depthwise(geometry, zero_point, &source, requantize, scratch, input, output)
     {
         return;
     }

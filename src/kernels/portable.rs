@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use crate::kernel_source::{KernelSource, Kernels};
 use crate::quantize::{Element, round_shift};
-use crate::{Experts, Geometry, Requantize, Scratch, Shape};
+use crate::{Experts, Geometry, Requantize, Shape};
 
 /// `sum w (x - zero_point)`.
 #[inline]
@@ -21,15 +21,15 @@ pub(crate) fn dot<X: Element, W: Element>(input: &[X], weights: &[W], zero_point
 pub(crate) fn in_blocks<S: KernelSource>(
     geometry: &Geometry,
     source: S,
-    mut scratch: Scratch<'_>,
+    scratch: &mut [i32],
     mut inner_loop: impl FnMut(Range<usize>, &Kernels<'_, S::Weight>),
 ) {
-    let step = source.block_channels(&scratch);
+    let step = source.block_channels(scratch);
     assert!(step > 0);
     let mut first = 0;
     while first < geometry.output.channels {
         let block = first..geometry.output.channels.min(first + step);
-        inner_loop(block.clone(), &source.block(block, &mut scratch));
+        inner_loop(block.clone(), &source.block(block, scratch));
         first += step;
     }
 }

@@ -2,15 +2,15 @@
 
 use std::ops::Range;
 
-use condconv::Geometry;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::graph::ValueId;
 use crate::quantized::{ElementType, Kernels, Layer, Op, QuantizedNetwork};
 
-/// Output channels that a convolution prepares at a time, unless it has fewer.
-const BLOCK_CHANNELS: usize = 8;
+/// Output channels that a convolution prepares at a time, unless it has fewer. The columns of the input are made anew for
+/// each block.
+const BLOCK_CHANNELS: usize = 16;
 
 /// What a network needs; part of every report.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -23,46 +23,6 @@ pub struct Sizes {
     pub flash_bytes: usize,
     /// `size_of::<Network>()`.
     pub ram_bytes: usize,
-}
-
-/// Words of a [`condconv::ScratchBuffer`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ScratchSize {
-    /// For inputs.
-    pub columns: usize,
-    /// For kernels.
-    pub kernels: usize,
-    /// For biases.
-    pub channels: usize,
-}
-
-impl ScratchSize {
-    /// What a convolution works with best that prepares a number of output channels at a time.
-    #[must_use]
-    pub fn of(geometry: &Geometry, channels: usize) -> Self {
-        // Channels are prepared by twos, or fours in depthwise convolutions.
-        let at_once = if geometry.is_depthwise() { 4 } else { 2 };
-        let steps = channels.div_ceil(at_once);
-        Self {
-            columns: geometry.column_words(),
-            kernels: steps * geometry.kernel_words(),
-            channels: steps * at_once,
-        }
-    }
-
-    fn max(self, other: Self) -> Self {
-        Self {
-            columns: self.columns.max(other.columns),
-            kernels: self.kernels.max(other.kernels),
-            channels: self.channels.max(other.channels),
-        }
-    }
-
-    /// All three.
-    #[must_use]
-    pub fn words(&self) -> [usize; 3] {
-        [self.columns, self.kernels, self.channels]
-    }
 }
 
 /// A quantised network and its layout.
@@ -80,8 +40,8 @@ pub struct Plan {
     pub routing_places: Vec<Range<usize>>,
     /// Routing weights that are kept at a time.
     pub routing_weights: usize,
-    /// Memory in which convolutions work.
-    pub scratch: ScratchSize,
+    /// Words in which convolutions prepare kernels and columns.
+    pub scratch: usize,
     /// The weights file.
     pub weights: Vec<u8>,
     /// Place of each layer's weights in the file.
@@ -96,11 +56,8 @@ impl Plan {
         let (places, arena, wide_arena) = place_tensors(&network, &lifetimes);
         let (routing_places, routing_weights) = place_routing_weights(&network);
         let (weights, weight_places) = place_weights(&network);
-        let scratch = network
-            .layers
-            .iter()
-            .filter_map(|layer| scratch_size(&network, layer))
-            .fold(ScratchSize::default(), ScratchSize::max);
+        let scratch =
+            network.layers.iter().map(|layer| scratch_words(&network, layer)).max().unwrap_or_default();
         Self {
             network,
             places,
@@ -158,9 +115,8 @@ impl Plan {
     pub fn ram_bytes(&self) -> usize {
         let output = self.network.tensors[self.network.output].bytes();
         let tensors = self.arena + 2 * self.wide_arena + output;
-        let scratch = 4 * self.scratch.words().iter().sum::<usize>();
-        let alignment = if scratch > 0 { 4 } else { 2 };
-        (tensors + 2 * self.routing_weights + scratch).next_multiple_of(alignment)
+        let alignment = if self.scratch > 0 { 4 } else { 2 };
+        (tensors + 2 * self.routing_weights + 4 * self.scratch).next_multiple_of(alignment)
     }
 
     /// Multiply-accumulates of one inference, mixing and routing apart.
@@ -200,17 +156,19 @@ impl Plan {
     }
 }
 
-/// The scratch of a layer that works in one: nothing for a static convolution that only the plain loops can run.
-fn scratch_size(network: &QuantizedNetwork, layer: &Layer) -> Option<ScratchSize> {
-    let Op::Conv { geometry, kernels, .. } = &layer.op else { return None };
+/// Words of scratch for a layer.
+fn scratch_words(network: &QuantizedNetwork, layer: &Layer) -> usize {
+    let Op::Conv { geometry, kernels, .. } = &layer.op else { return 0 };
     let narrow =
         [layer.inputs[0], layer.output].iter().all(|&id| network.tensors[id].element == ElementType::I8);
-    let size = ScratchSize::of(geometry, geometry.output().channels.min(BLOCK_CHANNELS));
-    match (narrow, kernels) {
-        (true, _) => Some(size),
-        (false, Kernels::Experts(_)) => Some(ScratchSize { columns: 0, ..size }),
-        (false, Kernels::Static(_)) => None,
-    }
+    let in_flash = matches!(kernels, Kernels::Static(_));
+    let channels = match (in_flash, geometry.is_depthwise()) {
+        (true, false) if geometry.kernel_len().is_multiple_of(4) => 0,
+        _ => geometry.output().channels.min(BLOCK_CHANNELS),
+    };
+    // The loops for int16 elements take no columns.
+    let columns = if narrow { 0 } else { geometry.scratch_words(0) };
+    geometry.scratch_words(channels) - columns
 }
 
 /// The steps (layers, in their order) during which each tensor is needed. The network's input is there before the

@@ -3,11 +3,10 @@
 use condconv::{
     Add, AveragePool2d, ConcatPart, CondConv2d, CondDepthwiseConv2d, CondLinear, Conv2d, DepthwiseConv2d,
     Element, Geometry, GlobalAveragePool, LayerError, Linear, Lookup, MaxPool2d, Mul, Pad, Quantization,
-    RoutingWeight, Scratch, Shape, SigmoidGate, Softmax, SoftmaxGate,
+    RoutingWeight, Shape, SigmoidGate, Softmax, SoftmaxGate,
 };
 
 use crate::graph::Gate;
-use crate::plan::ScratchSize;
 use crate::quantized::{
     self, ElementType, Kernels, Layer, Op, QuantizedNetwork, Requantize, Routing, Tensor,
 };
@@ -248,14 +247,12 @@ fn fixed<'a, X: HostElement, Y: HostElement>(
 /// A convolution, with room for all its channels at once.
 fn convolution<'a, X: HostElement, Y: HostElement>(
     geometry: Geometry,
-    infer: impl Fn(&[X], &[RoutingWeight], Scratch<'_>, &mut [Y]) + Send + Sync + 'a,
+    infer: impl Fn(&[X], &[RoutingWeight], &mut [i32], &mut [Y]) + Send + Sync + 'a,
 ) -> RunnableLayer<'a> {
-    let room = ScratchSize::of(&geometry, geometry.output().channels);
+    let words = geometry.scratch_words(geometry.output().channels);
     RunnableLayer(Box::new(move |inputs, routing| {
         let mut output = vec![Y::default(); geometry.output().len()];
-        let [mut columns, mut kernels, mut bias] = room.words().map(|words| vec![0; words]);
-        let scratch = Scratch { columns: &mut columns, kernels: &mut kernels, bias: &mut bias };
-        infer(X::slice(inputs[0]), routing, scratch, &mut output);
+        infer(X::slice(inputs[0]), routing, &mut vec![0; words], &mut output);
         Y::data(output)
     }))
 }

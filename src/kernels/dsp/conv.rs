@@ -1,36 +1,49 @@
-//! Convolutions.
+//! Convolutions: the kernels of a block of channels, four pixels at a time.
 
-use super::instructions::smmlar;
-use super::lanes::{Columns, Runs, spread};
-use super::mix::{mix_each, mix_lane};
-use super::multiply::two_by_two;
+use core::ops::Range;
+
+use super::columns::{PIXELS, Windows};
+use super::mix::{mix_wide, mixed_weights};
+use super::multiply::{Block, Weights};
+use super::{padded, widen};
 use crate::kernel_source::StaticKernels;
 use crate::mixing::Mixture;
-use crate::{Geometry, Requantize, Scratch};
+use crate::{Geometry, Requantize};
 
-/// Kernels one by one, in the order that a loop wants.
+/// Kernels in the order that a loop wants.
 pub(crate) trait Source {
-    /// Writes a channel's kernel into a lane.
-    fn lane(&self, channel: usize, runs: Runs, words: &mut [i32], lane: usize);
+    /// All kernels, where they lie in flash in whole words.
+    fn in_flash(&self) -> Option<&StaticKernels<'_>>;
+
+    /// Writes a channel's kernel, wide.
+    fn wide(&self, channel: usize, words: &mut [i32]);
 
     /// Hands over a channel's weights, in their order.
-    fn each(&self, channel: usize, put: impl FnMut(usize, i16));
+    fn for_each_weight(&self, channel: usize, each: impl FnMut(usize, i16));
 
     /// Where a channel's accumulator starts.
     fn bias(&self, channel: usize) -> i32;
 }
 
 impl Source for StaticKernels<'_> {
-    fn lane(&self, channel: usize, runs: Runs, words: &mut [i32], lane: usize) {
-        let kernel = self.kernel(channel).chunks_exact(runs.len());
-        for (run, words) in kernel.zip(words.chunks_exact_mut(runs.run_words())) {
-            spread(run, 0, words, lane);
+    fn in_flash(&self) -> Option<&StaticKernels<'_>> {
+        self.kernel_len().is_multiple_of(4).then_some(self)
+    }
+
+    fn wide(&self, channel: usize, words: &mut [i32]) {
+        let (bytes, rest) = self.of(channel..channel + 1).as_chunks::<4>();
+        let (pairs, last) = words.as_chunks_mut::<2>().0.split_at_mut(bytes.len());
+        for (pair, bytes) in pairs.iter_mut().zip(bytes) {
+            *pair = widen(*bytes, 0);
+        }
+        if let Some(pair) = last.first_mut() {
+            *pair = widen(padded(rest), 0);
         }
     }
 
-    fn each(&self, channel: usize, mut put: impl FnMut(usize, i16)) {
-        for (k, weight) in self.kernel(channel).iter().enumerate() {
-            put(k, (*weight).into());
+    fn for_each_weight(&self, channel: usize, mut each: impl FnMut(usize, i16)) {
+        for (k, weight) in self.of(channel..channel + 1).iter().enumerate() {
+            each(k, (*weight).into());
         }
     }
 
@@ -40,12 +53,16 @@ impl Source for StaticKernels<'_> {
 }
 
 impl Source for Mixture<'_> {
-    fn lane(&self, channel: usize, runs: Runs, words: &mut [i32], lane: usize) {
-        mix_lane(self, channel, runs, words, lane);
+    fn in_flash(&self) -> Option<&StaticKernels<'_>> {
+        None
     }
 
-    fn each(&self, channel: usize, put: impl FnMut(usize, i16)) {
-        mix_each(self, channel, put);
+    fn wide(&self, channel: usize, words: &mut [i32]) {
+        mix_wide(self, channel, words);
+    }
+
+    fn for_each_weight(&self, channel: usize, each: impl FnMut(usize, i16)) {
+        mixed_weights(self, channel, each);
     }
 
     fn bias(&self, channel: usize) -> i32 {
@@ -53,102 +70,78 @@ impl Source for Mixture<'_> {
     }
 }
 
-/// An output element.
-#[inline(always)]
-pub(super) fn requantize(requantize: &Requantize<'_>, multiplier: i32, accumulator: i32) -> i8 {
-    let rounded = smmlar(accumulator, multiplier, requantize.zero_point());
-    let (min, max) = requantize.bounds();
-    rounded.clamp(min, max) as i8
-}
-
-/// Convolves, if the scratch has room for two channels and two pixels; returns whether it did.
+/// Convolves block by block of as many channels as the scratch has room for.
+///
+/// # Panics
+///
+/// If it has no room for the columns, or none for a kernel that does not lie in flash in whole words.
 #[inline(never)]
 pub(crate) fn convolve(
     geometry: &Geometry,
     zero_point: i32,
     source: &impl Source,
-    scale: &Requantize<'_>,
-    scratch: Scratch<'_>,
+    requantize: &Requantize<'_>,
+    scratch: &mut [i32],
     input: &[i8],
     output: &mut [i8],
-) -> bool {
-    let runs = Runs::of(geometry);
-    let words = runs.words();
-    let Scratch { columns, kernels, bias } = scratch;
-    let block_channels = (kernels.len() / words * 2).min(bias.len() / 2 * 2);
-    let Some(columns) = columns.get_mut(..words) else { return false };
-    if block_channels == 0 {
-        return false;
-    }
-    let channels = geometry.output.channels;
-    let group_channels = channels / geometry.groups;
+) {
+    let (columns, rest) = scratch.split_at_mut(PIXELS * geometry.kernel_words());
+    let (staged, rest) = rest.split_at_mut(geometry.staged_words());
+    let group_channels = geometry.output.channels / geometry.groups;
     for group in 0..geometry.groups {
-        let seen = Columns { geometry, runs, zero_point, group };
-        let end = (group + 1) * group_channels;
-        let mut first = group * group_channels;
-        while first < end {
-            let block = first..end.min(first + block_channels);
-            let pairs = block.len().div_ceil(2);
-            let kernels = &mut kernels[..pairs * words];
-            for (pair, kernels) in kernels.chunks_exact_mut(words).enumerate() {
-                let channel = first + 2 * pair;
-                source.lane(channel, runs, kernels, 0);
-                // Of an odd number the last has no partner; what is in its lane is computed and not used.
-                if channel + 1 < end {
-                    source.lane(channel + 1, runs, kernels, 1);
-                }
-            }
-            for (bias, channel) in bias.iter_mut().zip(block.clone()) {
+        let windows = Windows { geometry, zero_point, group, input };
+        let channels = group * group_channels..(group + 1) * group_channels;
+        let mut run = |channels: Range<usize>, weights: Weights<'_>, bias: &[i32]| {
+            let multipliers = &requantize.multipliers()[channels.clone()];
+            let block = Block { weights, bias, multipliers, zero_point: requantize.zero_point() };
+            convolve_block(&windows, &block, requantize.bounds(), channels, columns, staged, output);
+        };
+        if let Some(kernels) = source.in_flash() {
+            let weights = Weights::Narrow(kernels.of(channels.clone()));
+            run(channels.clone(), weights, &kernels.bias()[channels]);
+            continue;
+        }
+        let words = geometry.kernel_words();
+        let step = rest.len() / (words + 1);
+        assert!(step > 0);
+        let (kernels, bias) = rest.split_at_mut(step * words);
+        for first in channels.clone().step_by(step) {
+            let channels = first..channels.end.min(first + step);
+            let kernels = &mut kernels[..channels.len() * words];
+            let bias = &mut bias[..channels.len()];
+            for ((channel, kernel), bias) in
+                channels.clone().zip(kernels.chunks_exact_mut(words)).zip(&mut *bias)
+            {
+                source.wide(channel, kernel);
                 *bias = source.bias(channel);
             }
-            let prepared = Block {
-                kernels,
-                bias: &bias[..block.len()],
-                multipliers: &scale.multipliers()[block.clone()],
-            };
-            let mut pixels = output.chunks_exact_mut(channels).enumerate();
-            while let Some((pixel, output)) = pixels.next() {
-                seen.put(pixel, input, columns, 0);
-                let output = &mut output[block.clone()];
-                if let Some((pixel, next)) = pixels.next() {
-                    seen.put(pixel, input, columns, 1);
-                    prepared.multiply(columns, scale, [output, &mut next[block.clone()]]);
-                } else {
-                    prepared.multiply(columns, scale, [output]);
-                }
-            }
-            first += block_channels;
+            run(channels, Weights::Wide(kernels), bias);
         }
     }
-    true
 }
 
-/// A block of output channels, ready to be multiplied.
-struct Block<'a> {
-    kernels: &'a [i32],
-    bias: &'a [i32],
-    multipliers: &'a [i32],
-}
-
-impl Block<'_> {
-    /// All channels of one or two pixels. Of one, lane 1 of the columns is left over from the pixels before.
-    #[inline(always)]
-    fn multiply<const PIXELS: usize>(
-        &self,
-        columns: &[i32],
-        scale: &Requantize<'_>,
-        mut outputs: [&mut [i8]; PIXELS],
-    ) {
-        let pairs = self.kernels.chunks_exact(columns.len());
-        for (pair, kernels) in pairs.enumerate() {
-            let channel = 2 * pair;
-            let bias = [self.bias[channel], self.bias.get(channel + 1).copied().unwrap_or(0)];
-            let sums = two_by_two(kernels, columns, [bias[0], bias[0], bias[1], bias[1]]);
-            for (lane, sums) in sums.as_chunks::<2>().0.iter().enumerate() {
-                if let Some(&multiplier) = self.multipliers.get(channel + lane) {
-                    for (output, sum) in outputs.iter_mut().zip(sums) {
-                        output[channel + lane] = requantize(scale, multiplier, *sum);
-                    }
+/// Convolves all pixels with a block of channels.
+#[inline(never)]
+fn convolve_block(
+    windows: &Windows<'_>,
+    block: &Block<'_>,
+    bounds: (i32, i32),
+    channels: Range<usize>,
+    columns: &mut [i32],
+    staged: &mut [i32],
+    output: &mut [i8],
+) {
+    let shape = windows.geometry.output;
+    for first in (0..shape.pixels()).step_by(PIXELS) {
+        // Past the last pixel the last is computed again.
+        let pixels = core::array::from_fn(|lane| (first + lane).min(shape.pixels() - 1));
+        windows.put(pixels, columns, staged);
+        block.multiply(columns, pixels.map(|pixel| pixel * shape.channels + channels.start), output);
+        if bounds != (-128, 127) {
+            let (min, max) = (bounds.0 as i8, bounds.1 as i8);
+            for pixel in first..shape.pixels().min(first + PIXELS) {
+                for y in &mut output[pixel * shape.channels..][channels.clone()] {
+                    *y = (*y).clamp(min, max);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Fully connected layers: four outputs at a time.
 
-use super::instructions::{smlad, sxtab16, sxtab16_ror8};
-use super::lanes::both;
+use super::instructions::smlad;
+use super::{both, pair, widen};
 use crate::quantize::Element;
 
 /// Calls `each` with rows of a matrix and their products with the input less its zero point, in whole fours; returns how
@@ -30,19 +30,11 @@ pub(crate) fn dots<X: Element>(
 fn four_dots<X: Element>(input: &[X], rows: [&[i8]; 4], zero_point: i32) -> Option<[i32; 4]> {
     if let Some(input) = X::int8(input) {
         let offset = both(-zero_point);
-        let wide = |bytes: &[i8; 4]| {
-            let word = i32::from_le_bytes(bytes.map(i8::cast_unsigned));
-            [sxtab16(offset, word), sxtab16_ror8(offset, word)]
-        };
-        return Some(products(input, rows, wide, |x| i32::from(*x) - zero_point));
+        return Some(products(input, rows, |bytes| widen(*bytes, offset), |x| i32::from(*x) - zero_point));
     }
     let input = X::int16(input)?;
-    let wide = |x: &[i16; 4]| [pair(x[0], x[2]), pair(x[1], x[3])];
+    let wide = |x: &[i16; 4]| [pair(x[0].into(), x[2].into()), pair(x[1].into(), x[3].into())];
     (zero_point == 0).then(|| products(input, rows, wide, |x| i32::from(*x)))
-}
-
-fn pair(low: i16, high: i16) -> i32 {
-    (i32::from(low) & 0xffff) | (i32::from(high) << 16)
 }
 
 #[inline(always)]
@@ -58,9 +50,8 @@ fn products<X>(
     for ((((x, a), b), c), d) in words.iter().zip(a.0).zip(b.0).zip(c.0).zip(d.0) {
         let [x_even, x_odd] = wide(x);
         for (sum, weights) in sums.iter_mut().zip([a, b, c, d]) {
-            let word = i32::from_le_bytes(weights.map(i8::cast_unsigned));
-            *sum = smlad(sxtab16(0, word), x_even, *sum);
-            *sum = smlad(sxtab16_ror8(0, word), x_odd, *sum);
+            let [even, odd] = widen(*weights, 0);
+            *sum = smlad(odd, x_odd, smlad(even, x_even, *sum));
         }
     }
     for (sum, weights) in sums.iter_mut().zip([a.1, b.1, c.1, d.1]) {

@@ -1,92 +1,218 @@
-//! The inner loop.
+//! The inner loop of convolutions.
 
-/// Accumulators of two channels and two pixels: `[channel 0 pixel 0, channel 0 pixel 1, channel 1 pixel 0, channel 1
-/// pixel 1]`. Adds the products of all words of two channels' kernels and of two pixels' columns, both in lanes.
-///
-/// # Panics
-///
-/// If the words are not as many of one as of the other, and a multiple of four.
-#[inline(always)]
-pub(super) fn two_by_two(kernels: &[i32], columns: &[i32], sums: [i32; 4]) -> [i32; 4] {
-    assert!(kernels.len() == columns.len() && kernels.len().is_multiple_of(4));
-    #[cfg(target_arch = "arm")]
-    return native(kernels, columns, sums);
-    #[cfg(not(target_arch = "arm"))]
-    return computed(kernels, columns, sums);
+use super::columns::PIXELS;
+
+/// Kernels of a block of channels, one after the other.
+#[derive(Clone, Copy)]
+pub(super) enum Weights<'a> {
+    /// As they lie in flash, each a multiple of four weights.
+    Narrow(&'a [i8]),
+    /// As wide words.
+    Wide(&'a [i32]),
 }
 
-/// Ten instructions for sixteen products: two loads of four words, eight SMLAD. All registers are needed, so that where the
-/// loop ends is kept on the stack.
+/// A block of output channels, ready to be multiplied.
+pub(super) struct Block<'a> {
+    pub(super) weights: Weights<'a>,
+    pub(super) bias: &'a [i32],
+    pub(super) multipliers: &'a [i32],
+    /// The output's.
+    pub(super) zero_point: i32,
+}
+
+impl Block<'_> {
+    /// All channels of four pixels: `columns` is what they see, `places` is where their outputs lie. Outputs are bounded by
+    /// int8 only.
+    ///
+    /// # Panics
+    ///
+    /// If lengths do not fit together.
+    pub(super) fn multiply(&self, columns: &[i32], places: [usize; PIXELS], output: &mut [i8]) {
+        let channels = self.bias.len();
+        let words = match self.weights {
+            Weights::Narrow(weights) => weights.len() / 4 * 2,
+            Weights::Wide(weights) => weights.len(),
+        };
+        assert!(
+            columns.len().is_multiple_of(2 * PIXELS)
+                && words == channels * (columns.len() / PIXELS)
+                && self.multipliers.len() == channels
+                && channels > 0
+                && places.iter().all(|&place| place <= output.len() && output.len() - place >= channels)
+        );
+        #[cfg(target_arch = "arm")]
+        self.native(columns, places, output);
+        #[cfg(not(target_arch = "arm"))]
+        self.computed(columns, places, output);
+    }
+
+    #[cfg(target_arch = "arm")]
+    #[allow(unsafe_code, reason = "a loop that the compiler does not find")]
+    fn native(&self, columns: &[i32], places: [usize; PIXELS], output: &mut [i8]) {
+        let output = output.as_mut_ptr();
+        // Four groups at a time are left when the odd ones are done.
+        let odd = columns.len() / (2 * PIXELS) % 4 * (2 * PIXELS);
+        let mut call = arm::Call {
+            outputs: places.map(|place| output.wrapping_add(place)),
+            columns: columns.as_ptr(),
+            odd_columns_end: columns[odd..].as_ptr(),
+            columns_end: columns.as_ptr_range().end,
+            bias: self.bias.as_ptr(),
+            multipliers: self.multipliers.as_ptr(),
+            bias_end: self.bias.as_ptr_range().end,
+            zero_point: self.zero_point,
+        };
+        // SAFETY: the assertion above says that there are as many kernels of the columns' length and as many multipliers as
+        // biases, at least one, and that so many outputs fit from each place on. Nothing else refers to the output.
+        unsafe {
+            match self.weights {
+                Weights::Narrow(weights) => arm::narrow(&mut call, weights.as_ptr()),
+                Weights::Wide(weights) => arm::wide(&mut call, weights.as_ptr()),
+            }
+        }
+    }
+
+    #[cfg(not(target_arch = "arm"))]
+    fn computed(&self, columns: &[i32], places: [usize; PIXELS], output: &mut [i8]) {
+        use super::instructions::{smlad, smmlar};
+        use super::widen;
+        let kernel_words = columns.len() / PIXELS;
+        for (channel, (&bias, &multiplier)) in self.bias.iter().zip(self.multipliers).enumerate() {
+            let mut sums = [bias; PIXELS];
+            for (k, columns) in columns.chunks_exact(PIXELS).enumerate() {
+                let at = channel * kernel_words + k;
+                let word = match self.weights {
+                    Weights::Narrow(weights) => widen(weights.as_chunks().0[at / 2], 0)[at % 2],
+                    Weights::Wide(weights) => weights[at],
+                };
+                for (sum, column) in sums.iter_mut().zip(columns) {
+                    *sum = smlad(word, *column, *sum);
+                }
+            }
+            for (place, sum) in places.into_iter().zip(sums) {
+                output[place + channel] = smmlar(sum, multiplier, self.zero_point).clamp(-128, 127) as i8;
+            }
+        }
+    }
+}
+
 #[cfg(target_arch = "arm")]
-#[inline(always)]
-#[allow(unsafe_code, reason = "a loop that the compiler does not find")]
-fn native(kernels: &[i32], columns: &[i32], [mut a, mut b, mut c, mut d]: [i32; 4]) -> [i32; 4] {
-    macro_rules! group {
+mod arm {
+    #![allow(unsafe_code, reason = "loops that need every register")]
+
+    use core::arch::naked_asm;
+
+    /// What the loops read, and walk along.
+    #[repr(C)]
+    pub(super) struct Call {
+        pub(super) outputs: [*mut i8; super::PIXELS],
+        pub(super) columns: *const i32,
+        pub(super) odd_columns_end: *const i32,
+        pub(super) columns_end: *const i32,
+        pub(super) bias: *const i32,
+        pub(super) multipliers: *const i32,
+        pub(super) bias_end: *const i32,
+        pub(super) zero_point: i32,
+    }
+
+    // r0 call, later kernel; r1 columns; r2 r3 wide weights; r4..r7 columns of four pixels; r8..r11 accumulators;
+    // r12 end of the columns; lr call.
+    macro_rules! products {
         () => {
-            "ldmia r0!, {{r2, r3, r4, r5}}
-             ldmia r1!, {{r6, r7, r8, r9}}
+            "ldmia r1!, {{r4-r7}}
+             smlad r8, r2, r4, r8
+             smlad r9, r2, r5, r9
              smlad r10, r2, r6, r10
              smlad r11, r2, r7, r11
-             smlad r12, r3, r6, r12
-             smlad lr, r3, r7, lr
-             smlad r10, r4, r8, r10
-             smlad r11, r4, r9, r11
-             smlad r12, r5, r8, r12
-             smlad lr, r5, r9, lr
+             ldmia r1!, {{r4-r7}}
+             smlad r8, r3, r4, r8
+             smlad r9, r3, r5, r9
+             smlad r10, r3, r6, r10
+             smlad r11, r3, r7, r11
              "
         };
     }
-    let end = kernels.as_ptr_range().end;
-    // SAFETY: `kernels` and `columns` are words, `r0` and `r1` walk over them in steps of four and stop at the end of
-    // `kernels`, which is as long as `columns` and a multiple of four words. r6 and r7, which an operand may not name, are
-    // saved and restored; the stack pointer is where it was in the end. Only what is on the stack below is written.
-    unsafe {
-        core::arch::asm!(
-            "push {{r6, r7}}",
-            "push {{r2}}",
-            "sub r3, r2, r0",
-            "ands r3, r3, #48", // groups of 16 bytes that fill no four
-            "beq 3f",
-            "add r3, r0, r3",
-            "push {{r3}}",
-            "2:",
-            group!(),
-            "ldr r2, [sp]",
-            "cmp r0, r2",
-            "bne 2b",
-            "add sp, #4",
-            "3:",
-            "ldr r2, [sp]",
-            "cmp r0, r2",
-            "beq 5f",
-            "4:",
-            group!(),
-            group!(),
-            group!(),
-            group!(),
-            "ldr r2, [sp]",
-            "cmp r0, r2",
-            "bne 4b",
-            "5:",
-            "add sp, #4",
-            "pop {{r6, r7}}",
-            inout("r0") kernels.as_ptr() => _,
-            inout("r1") columns.as_ptr() => _,
-            inout("r2") end => _,
-            out("r3") _, out("r4") _, out("r5") _, out("r8") _, out("r9") _,
-            inout("r10") a, inout("r11") b, inout("r12") c, inout("lr") d,
-        );
+    macro_rules! narrow_group {
+        () => {
+            concat!("ldr r2, [r0], #4\n sxtb16 r3, r2, ror #8\n sxtb16 r2, r2\n", products!())
+        };
     }
-    [a, b, c, d]
-}
+    macro_rules! wide_group {
+        () => {
+            concat!("ldmia r0!, {{r2, r3}}\n", products!())
+        };
+    }
+    macro_rules! multiply {
+        ($(#[$doc:meta])* $name:ident, $weight:ty, $group:ident) => {
+            $(#[$doc])*
+            ///
+            /// # Safety
+            ///
+            /// The pointers of the call are those of the slices that their names say; each output can take a byte for every
+            /// bias, and there are as many multipliers, and kernels of as many words as columns have in a lane.
+            #[unsafe(naked)]
+            pub(super) unsafe extern "C" fn $name(call: *mut Call, kernels: *const $weight) {
+                naked_asm!(
+                    "push {{r4-r11, lr}}",
+                    "mov lr, r0",
+                    "mov r0, r1",
+                    // A channel: the accumulators start with its bias.
+                    "2:",
+                    "ldrd r1, r12, [lr, #16]",
+                    "ldr r2, [lr, #28]",
+                    "ldr r8, [r2]",
+                    "mov r9, r8",
+                    "mov r10, r8",
+                    "mov r11, r8",
+                    "cmp r1, r12",
+                    "beq 4f",
+                    "3:",
+                    $group!(),
+                    "cmp r1, r12",
+                    "bne 3b",
+                    "4:",
+                    "ldr r12, [lr, #24]",
+                    "cmp r1, r12",
+                    "beq 6f",
+                    "5:",
+                    $group!(), $group!(), $group!(), $group!(),
+                    "cmp r1, r12",
+                    "bne 5b",
+                    "6:",
+                    // Requantised, and a step to the next channel.
+                    "add r1, lr, #28",
+                    "ldmia r1, {{r2, r3, r4, r5}}",
+                    "ldr r6, [r3], #4",
+                    "adds r2, #4",
+                    "stmia r1!, {{r2, r3}}",
+                    "smmlar r8, r8, r6, r5",
+                    "smmlar r9, r9, r6, r5",
+                    "smmlar r10, r10, r6, r5",
+                    "smmlar r11, r11, r6, r5",
+                    "ssat r8, #8, r8",
+                    "ssat r9, #8, r9",
+                    "ssat r10, #8, r10",
+                    "ssat r11, #8, r11",
+                    "ldmia lr, {{r1, r3, r5, r6}}",
+                    "strb r8, [r1], #1",
+                    "strb r9, [r3], #1",
+                    "strb r10, [r5], #1",
+                    "strb r11, [r6], #1",
+                    "stmia lr, {{r1, r3, r5, r6}}",
+                    "cmp r2, r4",
+                    "bne 2b",
+                    "pop {{r4-r11, pc}}",
+                )
+            }
+        };
+    }
 
-#[cfg(not(target_arch = "arm"))]
-fn computed(kernels: &[i32], columns: &[i32], mut sums: [i32; 4]) -> [i32; 4] {
-    use super::instructions::smlad;
-    for (kernels, columns) in kernels.chunks_exact(2).zip(columns.chunks_exact(2)) {
-        for (sum, (kernel, column)) in sums.iter_mut().zip([(0, 0), (0, 1), (1, 0), (1, 1)]) {
-            *sum = smlad(kernels[kernel], columns[column], *sum);
-        }
-    }
-    sums
+    multiply!(
+        /// Multiplies with kernels as they lie in flash: 13 instructions for 16 products.
+        narrow, i8, narrow_group
+    );
+    multiply!(
+        /// Multiplies with wide kernels: 11 instructions for 16 products.
+        wide, i32, wide_group
+    );
 }

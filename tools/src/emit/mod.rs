@@ -38,8 +38,6 @@ const LIBRARY: &[&str] = &[
     "Requantize",
     "Routing",
     "RoutingWeight",
-    "Scratch",
-    "ScratchBuffer",
     "Shape",
     "SigmoidGate",
     "Softmax",

@@ -5,7 +5,6 @@ use std::fmt::{self, Write as _};
 use super::Writer;
 use super::text::{ARGUMENTS, assignment, call, observe, range};
 use crate::graph::ValueId;
-use crate::plan::ScratchSize;
 use crate::quantized::{ElementType, Layer, Op, Step};
 
 impl Writer<'_> {
@@ -24,10 +23,8 @@ impl Writer<'_> {
             let array = (format!("[RoutingWeight; {weights}]"), format!("[RoutingWeight::ZERO; {weights}]"));
             fields.push(("routing", array.0, array.1));
         }
-        if plan.scratch != ScratchSize::default() {
-            let [columns, kernels, channels] = plan.scratch.words();
-            let buffer = format!("ScratchBuffer<{columns}, {kernels}, {channels}>");
-            fields.push(("scratch", buffer, "ScratchBuffer::new()".into()));
+        if plan.scratch > 0 {
+            fields.push(("scratch", format!("[i32; {}]", plan.scratch), format!("[0; {}]", plan.scratch)));
         }
         writeln!(out, "/// The network and all memory that it uses.")?;
         writeln!(out, "#[derive(Debug)]\npub struct Network {{")?;
@@ -88,8 +85,7 @@ impl Writer<'_> {
             arguments.push(format!("&{}", self.routing_place(experts.routing)));
         }
         if matches!(layer.op, Op::Conv { .. }) {
-            let none = self.plan.scratch == ScratchSize::default();
-            arguments.push(if none { "Scratch::none()" } else { "self.scratch.lend()" }.into());
+            arguments.push(if self.plan.scratch == 0 { "&mut []" } else { "&mut self.scratch" }.into());
         }
         observe(out, "begin", &layer.name, &[])?;
         if let Op::Concat { .. } = &layer.op {
