@@ -279,10 +279,9 @@ impl Geometry {
         self.output.len() * self.kernel_len()
     }
 
-    /// Words of scratch with which a layer prepares the kernels of `channels` output channels at a time, the columns of a
-    /// convolution included: what four output pixels see of the input, as int16. Conditional layers need room for one channel
-    /// at least, and so do static ones whose kernels are no multiple of four weights; other static convolutions need room for
-    /// none. Depthwise convolutions prepare channels by fours.
+    /// Words of scratch with which a convolution prepares the kernels of `channels` output channels at a time; among them its
+    /// columns, which are what four output pixels see of the input, as int16. Conditional layers need room for one channel at
+    /// least, and so do static ones whose kernels are no multiple of four weights; others need room for none.
     ///
     /// ```
     /// use condconv::{Geometry, Shape, Window};
@@ -292,17 +291,25 @@ impl Geometry {
     /// ```
     #[must_use]
     pub const fn scratch_words(&self, channels: usize) -> usize {
-        let words = self.kernel_words();
-        if self.is_depthwise() {
-            channels.div_ceil(4) * (words + 4)
-        } else {
-            4 * words + self.staged_words() + channels * (words + 1)
-        }
+        4 * self.kernel_words() + self.staged_words() + channels * (self.kernel_words() + 1)
     }
 
-    /// Words of a channel's kernel as int16, filled up to whole fours; of a depthwise convolution, of four channels.
+    /// Words of scratch with which a depthwise convolution prepares the kernels of `channels` channels at a time, in whole
+    /// fours and at least four.
+    ///
+    /// ```
+    /// use condconv::{Geometry, Shape, Window};
+    /// let geometry = Geometry::new(Shape::new(8, 8, 6), 6, Window::new([3, 3]), 6).unwrap();
+    /// assert_eq!(geometry.depthwise_scratch_words(6), 2 * (4 * 9 / 2 + 4));
+    /// ```
+    #[must_use]
+    pub const fn depthwise_scratch_words(&self, channels: usize) -> usize {
+        channels.div_ceil(4) * (2 * self.window.taps() + 4)
+    }
+
+    /// Words of a channel's kernel as int16, filled up to whole fours.
     pub(crate) const fn kernel_words(&self) -> usize {
-        if self.is_depthwise() { 2 * self.window.taps() } else { self.kernel_len().div_ceil(4) * 2 }
+        self.kernel_len().div_ceil(4) * 2
     }
 
     /// Words in which the bytes of a column are put together, if they do not come as words.

@@ -51,7 +51,7 @@ fn static_layers<X: Element>(kernel_len: usize) {
     let both = [x.as_slice(), &x].concat();
     DepthwiseConv2d::new(depthwise, zero_point, view, output.view()).unwrap().infer(
         &both,
-        &mut vec![0; depthwise.scratch_words(2)],
+        &mut vec![0; depthwise.depthwise_scratch_words(2)],
         &mut y,
     );
     assert_eq!(y.map(reached), *expected);

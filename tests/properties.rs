@@ -35,7 +35,8 @@ fn wide(values: &[impl Into<i128> + Copy]) -> Vec<i128> {
 
 /// Scratch to prepare a number of channels in, with something in it.
 fn scratch(geometry: &Geometry, channels: usize, junk: i16) -> Vec<i32> {
-    vec![i32::from(junk).wrapping_mul(0x1_0001); geometry.scratch_words(channels)]
+    let words = geometry.scratch_words(channels).max(geometry.depthwise_scratch_words(channels));
+    vec![i32::from(junk).wrapping_mul(0x1_0001); words]
 }
 
 fn convolved(geometry: &Geometry, x: &[i128], kernels: &[i128], bias: &[i128]) -> Vec<i128> {

@@ -161,14 +161,14 @@ fn scratch_words(network: &QuantizedNetwork, layer: &Layer) -> usize {
     let Op::Conv { geometry, kernels, .. } = &layer.op else { return 0 };
     let narrow =
         [layer.inputs[0], layer.output].iter().all(|&id| network.tensors[id].element == ElementType::I8);
-    let in_flash = matches!(kernels, Kernels::Static(_));
-    let channels = match (in_flash, geometry.is_depthwise()) {
-        (true, false) if geometry.kernel_len().is_multiple_of(4) => 0,
-        _ => geometry.output().channels.min(BLOCK_CHANNELS),
-    };
+    let channels = geometry.output().channels.min(BLOCK_CHANNELS);
+    if geometry.is_depthwise() {
+        return geometry.depthwise_scratch_words(channels);
+    }
+    let in_flash = matches!(kernels, Kernels::Static(_)) && geometry.kernel_len().is_multiple_of(4);
+    let words = geometry.scratch_words(if in_flash { 0 } else { channels });
     // The loops for int16 elements take no columns.
-    let columns = if narrow { 0 } else { geometry.scratch_words(0) };
-    geometry.scratch_words(channels) - columns
+    if narrow { words } else { words - geometry.scratch_words(0) }
 }
 
 /// The steps (layers, in their order) during which each tensor is needed. The network's input is there before the

@@ -249,7 +249,8 @@ fn convolution<'a, X: HostElement, Y: HostElement>(
     geometry: Geometry,
     infer: impl Fn(&[X], &[RoutingWeight], &mut [i32], &mut [Y]) + Send + Sync + 'a,
 ) -> RunnableLayer<'a> {
-    let words = geometry.scratch_words(geometry.output().channels);
+    let channels = geometry.output().channels;
+    let words = geometry.scratch_words(channels).max(geometry.depthwise_scratch_words(channels));
     RunnableLayer(Box::new(move |inputs, routing| {
         let mut output = vec![Y::default(); geometry.output().len()];
         infer(X::slice(inputs[0]), routing, &mut vec![0; words], &mut output);

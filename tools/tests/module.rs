@@ -228,6 +228,7 @@ fn any_names_and_any_sizes_make_a_module_that_compiles() {
         let mut model = model(&format!("{base}.onnx"), &format!("{base}.input.npy"));
         // One channel at a time, in as little memory as there may be.
         let words = model.plan.network.layers.iter().map(|layer| match &layer.op {
+            Op::Conv { geometry, .. } if geometry.is_depthwise() => geometry.depthwise_scratch_words(1),
             Op::Conv { geometry, .. } => geometry.scratch_words(1),
             _ => 0,
         });

@@ -32,7 +32,7 @@ pub(crate) fn depthwise(
     if channels < QUAD {
         return false;
     }
-    let words = geometry.kernel_words();
+    let words = 2 * geometry.window.taps();
     let step = scratch.len() / (words + QUAD);
     assert!(step > 0);
     let (kernels, bias) = scratch.split_at_mut(step * words);
