@@ -8,7 +8,7 @@ use super::absorb;
 use super::argmax;
 use super::engine::Engine;
 use super::error::Fault;
-use super::meaning::{Features, Gate, Meaning, Order, channels_last, map_shape};
+use super::meaning::{Features, Gate, Meaning, Order, channels_last, is_vector, map_shape};
 use super::node::{Node, free_name, unsupported};
 use super::pointwise::Pointwise;
 use super::pool::padded;
@@ -195,23 +195,30 @@ impl<'a> Importer<'a> {
         layer.map_or_else(|| self.combine(index, node), |features| Ok(Meaning::Features(features)))
     }
 
-    /// The meaning of a sigmoid or softmax: routing weights, unless it works on such or turns out to be a layer.
+    /// The meaning of a sigmoid or softmax: routing weights, unless it turns out to be a layer. Of several in a row the last
+    /// one routes, since nothing is linear in what came before it.
     fn gate(&mut self, index: usize, node: &'a Node, output: &'a str) -> Result<Meaning, Fault> {
-        if self.eager {
-            let layer = if node.operator == "Softmax" {
+        let input = self.meanings.get(node.input(0).unwrap_or_default());
+        let is_softmax = node.operator == "Softmax";
+        // Routing weights are a vector.
+        let of_map = match input {
+            Some(Meaning::Features(features)) => {
+                self.shape(features).pixels() > 1 && !is_vector(self.trace.shape(output))
+            }
+            _ => false,
+        };
+        if self.eager || (of_map && !is_softmax) {
+            let layer = if is_softmax {
                 Some(self.softmax(node, output)?)
             } else {
                 self.activation(node, node.input(0).unwrap_or_default(), Function::Sigmoid, output)?
             };
             return layer.map(Meaning::Features).ok_or_else(|| unsupported(node));
         }
-        if matches!(self.meanings.get(node.input(0).unwrap_or_default()), Some(Meaning::Features(_))) {
-            return Ok(Meaning::Routed(output.into()));
+        if !matches!(input, Some(Meaning::Features(_))) {
+            self.combine(index, node)?;
         }
-        match self.combine(index, node)? {
-            Meaning::Routed(gate) => Ok(Meaning::Routed(gate)),
-            _ => Ok(Meaning::Routed(output.into())),
-        }
+        Ok(Meaning::Routed(output.into()))
     }
 
     /// A value as a tensor of the network, adding the layer that computes it if need be.

@@ -114,7 +114,7 @@ fn activations_as_several_nodes() {
 #[test]
 fn parts_of_functions_that_are_read_elsewhere() {
     let import = conv().node("Sigmoid", "c", "s").node("Mul", "c s", "m").node("Add", "m s", "y").import();
-    assert_eq!(names(&import.network), ["conv", "SiLU", "Sigmoid", "add"]);
+    assert_eq!(names(&import.network), ["conv", "Sigmoid", "SiLU", "add"]);
     let import = conv().node("Sigmoid", "c", "s").node("Mul", "c s", "m").node("Add", "m c", "y").import();
     assert_eq!(names(&import.network), ["conv", "SiLU", "add"]);
 }
