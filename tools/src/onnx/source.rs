@@ -9,10 +9,10 @@ use rten_onnx::onnx::{
 
 use super::argmax;
 use super::error::Fault;
+use super::expand::expand;
 use super::import::Reordered;
 use super::node::{Node, named, simplify, unsupported};
 use super::operators;
-use super::sum;
 use super::tensor::{self, MAX_ELEMENTS};
 use super::wire;
 
@@ -53,7 +53,7 @@ impl Source {
         let output = only("output", graph.output.iter())?.name.clone().unwrap_or_default();
 
         let (nodes, mut initializers) = constants_apart(graph.node, graph.initializer)?;
-        let nodes = sum::in_pairs(nodes, &initializers);
+        let nodes = expand(nodes, &initializers);
         let (output, argmax) = argmax::cut(&nodes, output)?;
         let nodes = contributing(nodes, &output);
         let mut nodes = named(nodes)?;
