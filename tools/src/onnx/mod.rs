@@ -129,12 +129,12 @@ fn import(source: &Source, trace: &Trace, engine: &Engine) -> Result<(Network, V
 }
 
 fn evaluator(source: &Source) -> Result<Engine, Fault> {
-    let error = match Engine::load(source.encode()?) {
+    let error = match Engine::load(source.encode()?, source.nodes.len()) {
         Ok(engine) => return Ok(engine),
         Err(error) => error,
     };
     for node in &source.nodes {
-        if let Err(error) = Engine::load(source.encode_node(node)?) {
+        if let Err(error) = Engine::load(source.encode_node(node)?, 1) {
             return Err(trace::not_evaluated(node, &error));
         }
     }
