@@ -83,7 +83,7 @@ struct ModelArgs {
 
 impl ModelArgs {
     fn load(&self) -> Result<Model, Error> {
-        Model::load(&self.model, &self.calibrate, &self.options)
+        load(&self.model, &self.calibrate, &self.options)
     }
 }
 
@@ -131,7 +131,7 @@ impl Cli {
                 read.extend(calibrate.as_deref());
                 keep(json.as_deref(), &read)?;
                 let loaded = match &calibrate {
-                    Some(samples) => Model::load(&model, samples, &options)?,
+                    Some(samples) => load(&model, samples, &options)?,
                     None => Model::load_uncalibrated(&model, &options)?,
                 };
                 let result = inspect::inspect(&loaded, calibrate.is_some());
@@ -140,6 +140,15 @@ impl Cli {
             Command::Demo => demo::run(say),
         }
     }
+}
+
+/// Reads a model, and warns of calibration inputs that are no good.
+fn load(model: &Path, calibrate: &Path, options: &Options) -> Result<Model, Error> {
+    let model = Model::load(model, calibrate, options)?;
+    if let Some(doubt) = model.doubt {
+        eprintln!("warning: {}: {doubt}", calibrate.display());
+    }
+    Ok(model)
 }
 
 /// Refuses to write JSON over a file that is read.

@@ -28,7 +28,7 @@ pub fn verification(result: &Verification) -> String {
     );
     for layer in &result.layers {
         table.add_row([
-            layer.name.clone(),
+            shortened(&layer.name),
             layer.op.into(),
             dimensions(layer.shape),
             layer.element.into(),
@@ -71,7 +71,7 @@ pub fn inspection(result: &Inspection) -> String {
         aligned_table(&["layer", "operator", "output", "type", "experts", "MACs", "mixing MACs", "flash"], 4);
     for layer in &result.layers {
         table.add_row([
-            layer.name.clone(),
+            shortened(&layer.name),
             layer.op.into(),
             dimensions(layer.shape),
             layer.element.into(),
@@ -91,7 +91,7 @@ pub fn int16(trade: Option<&Trade>) -> String {
     let Some(trade) = trade else { return String::new() };
     let tensor = |tensor: &WideTensor| {
         let share = tensor.noise_share.map(|share| format!(" ({:.0} % of the noise)", 100.0 * share));
-        tensor.name.clone() + &share.unwrap_or_default()
+        shortened(&tensor.name) + &share.unwrap_or_default()
     };
     let tensors: Vec<String> = trade.tensors.iter().map(tensor).collect();
     let Trade { sqnr_db, sqnr_db_without, ram_bytes, ram_bytes_without, .. } = trade;
@@ -127,6 +127,17 @@ fn aligned_table(header: &[&str], first_number: usize) -> Table {
         }
     }
     table
+}
+
+/// A name that leaves room for the other columns: a long one without its middle.
+fn shortened(name: &str) -> String {
+    const LONGEST: usize = 48;
+    let length = name.chars().count();
+    if length <= LONGEST {
+        return name.into();
+    }
+    let (head, tail) = (LONGEST / 2, LONGEST - LONGEST / 2 - 1);
+    name.chars().take(head).chain(['…']).chain(name.chars().skip(length - tail)).collect()
 }
 
 fn dimensions([height, width, channels]: [usize; 3]) -> String {

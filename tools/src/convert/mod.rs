@@ -19,6 +19,7 @@ use crate::plan::Plan;
 use crate::quantize::{Calibration, Int16, Options, Quantized, Trade, quantize, reuse_pools};
 use crate::reference::Reference;
 use crate::run::{Data, Runner};
+use read::doubt;
 use write::{persist, written};
 
 /// A model, imported, calibrated, quantised and planned.
@@ -38,6 +39,8 @@ pub struct Model {
     pub plan: Plan,
     /// What int16 tensors cost and bring, where some were chosen.
     pub int16: Option<Trade>,
+    /// Why the calibration inputs may be too poor to choose ranges by, if they are.
+    pub doubt: Option<&'static str>,
 }
 
 impl Model {
@@ -49,7 +52,10 @@ impl Model {
     pub fn load(path: &Path, calibrate: &Path, options: &Options) -> Result<Self, Error> {
         let import = onnx::load(path)?;
         let samples = read_samples(calibrate, &import)?;
-        Self::new(path, calibrate, import, &samples.iter().collect::<Vec<_>>(), options)
+        let samples: Vec<&[f32]> = samples.iter().collect();
+        let mut model = Self::new(path, calibrate, import, &samples, options)?;
+        model.doubt = doubt(&samples, &model);
+        Ok(model)
     }
 
     /// Reads a model and lays it out without calibration: sizes are right, numbers are not.
@@ -96,6 +102,7 @@ impl Model {
             equalized: float,
             plan: Plan::new(network),
             int16: trade,
+            doubt: None,
         })
     }
 

@@ -64,6 +64,12 @@ pub enum Int16Error {
     /// There is no such name.
     #[error("--int16: no layer or tensor is called '{0}'; `condconv inspect` lists the layers")]
     Unknown(String),
+    /// A name is missing.
+    #[error("--int16: a name is empty; give auto, none, or names of layers or tensors with commas between")]
+    Empty,
+    /// A word that is no name.
+    #[error("--int16: '{0}' stands for all tensors and takes no names beside it; give one or the other")]
+    Alone(String),
     /// Its reader takes int8 only.
     #[error(
         "--int16: '{name}' is read by '{reader}', which looks int8 numbers up in a table; name its result instead"
@@ -84,13 +90,21 @@ pub(super) fn resolve(network: &Network, names: &[String]) -> Result<BTreeSet<Va
             let layer = network.layers.iter().find(|layer| layer.name == *name);
             let value = layer.map(|layer| layer.output);
             let value = value.or_else(|| network.values.iter().position(|value| value.onnx_name == *name));
-            let value = source(network, value.ok_or_else(|| Int16Error::Unknown(name.clone()))?);
+            let value = source(network, value.ok_or_else(|| unknown(name))?);
             match table_reader(network, value) {
                 Some(reader) => Err(Int16Error::Table { name: name.clone(), reader: reader.into() }),
                 None => Ok(value),
             }
         })
         .collect()
+}
+
+fn unknown(name: &str) -> Int16Error {
+    match name {
+        "" => Int16Error::Empty,
+        "auto" | "none" => Int16Error::Alone(name.into()),
+        _ => Int16Error::Unknown(name.into()),
+    }
 }
 
 /// The tensor from which one takes its element type over.
