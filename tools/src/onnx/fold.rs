@@ -37,6 +37,13 @@ impl<'a> Importer<'a> {
             ));
         }
         let epsilon = f64::from(node.float("epsilon").unwrap_or(1e-5));
+        if let Some(channel) = variance.iter().position(|&v| f64::from(v) + epsilon <= 0.0) {
+            return Err(Fault::at(
+                node,
+                format!("its variance is {} in channel {channel}", variance[channel]),
+                "a variance cannot be negative: check the training, then export again",
+            ));
+        }
         let scale: Vec<_> = gamma
             .iter()
             .zip(&variance)

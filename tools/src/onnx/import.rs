@@ -1,6 +1,6 @@
 //! The walk over the nodes that turns the graph into layers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use condconv::{Padding, Shape};
 
@@ -87,6 +87,7 @@ impl<'a> Importer<'a> {
         absorb::absorb(&mut network);
         network = prune::prune(network);
         check_numbers(self.source, &network)?;
+        make_names_unique(&mut network);
         let mut reordered = self.reordered;
         reordered.retain(|one| {
             network.values.iter().any(|value| value.onnx_name == one.name)
@@ -368,14 +369,23 @@ impl<'a> Importer<'a> {
     }
 }
 
-/// Refuses kernels that became NaN or infinite, as by a batch norm with a negative variance.
+/// A node may become several layers, such as one that copies a pool's result to the output.
+fn make_names_unique(network: &mut Network) {
+    let mut taken = HashSet::new();
+    for layer in &mut network.layers {
+        layer.name = free_name(std::mem::take(&mut layer.name), |name| !taken.contains(name));
+        taken.insert(layer.name.clone());
+    }
+}
+
+/// Refuses kernels that became NaN or infinite, as by a product beyond float32.
 fn check_numbers(source: &Source, network: &Network) -> Result<(), Fault> {
     for layer in &network.layers {
         let Some(kernels) = layer.op.kernels() else { continue };
         let numbers = kernels.experts.iter().chain(&kernels.expert_biases).chain([&kernels.bias]);
         if numbers.flatten().any(|number| !number.is_finite()) {
             let reason = "its weights are NaN or infinite once what follows is folded into them";
-            let remedy = "check the training, the variances of batch norms and large constants first";
+            let remedy = "check the training and large constants first";
             let node = source.nodes.iter().find(|node| node.name == layer.name);
             return Err(match node {
                 Some(node) => Fault::at(node, reason, remedy),
