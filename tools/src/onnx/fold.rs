@@ -4,7 +4,7 @@ use condconv::{Padding, Window};
 
 use super::error::Fault;
 use super::import::Importer;
-use super::meaning::{Features, Meaning, is_column};
+use super::meaning::{Features, Meaning, is_column, is_vector};
 use super::node::{Node, unsupported};
 use super::pool::{padded, sum, turned};
 use crate::graph::{Clamp, Kernels, Op};
@@ -64,6 +64,14 @@ impl<'a> Importer<'a> {
             // Perhaps a sum of experts.
             return Ok(None);
         };
+        if let (Some(Meaning::Routed(first)), Some(Meaning::Routed(second))) =
+            (self.meanings.get(a), self.meanings.get(b))
+            && first != second
+            && is_vector(self.trace.shape(output))
+        {
+            // Nothing is routed by two: these are activations.
+            return self.two_tensors(index, node, [a, b], output);
+        }
         let constant_first = self.trace.is_constant(a);
         let (name, other) = if constant_first || matches!(self.meanings.get(a), Some(Meaning::Routed(_))) {
             (b, a)

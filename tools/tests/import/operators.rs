@@ -543,3 +543,20 @@ fn gates_of_both_kinds() {
     assert_eq!(names(&import.network), ["conv", "mean", "linear", "Sigmoid", "mul", "conv", "SiLU", "add"]);
     assert_eq!(import.network.routings.len(), 1);
 }
+
+/// Sigmoids of vectors, which might each have been routing weights.
+#[test]
+fn sigmoids_of_two_vectors_meet() {
+    for (operator, last) in [("Mul", "mul"), ("Add", "add")] {
+        let import = vector()
+            .weights("fc", &[4, 3])
+            .weights("fd", &[4, 3])
+            .node("MatMul", "f fc", "l")
+            .node("MatMul", "f fd", "m")
+            .node("Sigmoid", "l", "sl")
+            .node("Sigmoid", "m", "sm")
+            .node(operator, "sl sm", "y")
+            .import();
+        assert_eq!(names(&import.network), ["conv", "mean", "linear", "linear", "Sigmoid", "Sigmoid", last]);
+    }
+}
