@@ -4,8 +4,13 @@ use condconv_tools::convert::{Model, read_labels, read_samples};
 use condconv_tools::quantize::Options;
 use condconv_tools::verify::verify;
 
+#[allow(dead_code, reason = "other tests report more")]
+#[path = "shared/rounded.rs"]
+mod rounded;
 #[path = "shared/shipped.rs"]
 mod shipped;
+
+use rounded::quality;
 
 /// The float accuracy below which a task's CondConv network would not be worth shipping.
 const FLOORS: [(&str, f64); 4] = [("digits", 0.96), ("resnet8", 0.98), ("watch", 0.82), ("watch_acc", 0.82)];
@@ -32,6 +37,9 @@ fn integers_know_what_floats_know() {
         assert!(float - int8 <= 0.007, "{name}: {float} and {int8}");
         assert!(agreement >= 0.985, "{name}: {agreement}");
         assert!(result.sqnr_db >= 30.0, "{name}: {}", result.sqnr_db);
+        // What integers cost beside floats rounded like them, biases included.
+        let quality = quality(&model, &samples[..64]);
+        assert!(quality.integer >= quality.corrected - 1.0, "{name}: {quality:?}");
         let clear = agreement_where_clear(&model, &samples);
         assert!(clear >= 0.995, "{name}: {clear}");
         lost += float - int8;
