@@ -1,7 +1,10 @@
 //! The shipped networks know in integers what they know in float.
 
+use std::path::Path;
+
 use condconv_tools::convert::{Model, read_labels, read_samples};
-use condconv_tools::quantize::Options;
+use condconv_tools::onnx;
+use condconv_tools::quantize::{Int16, Options};
 use condconv_tools::verify::verify;
 
 #[allow(dead_code, reason = "other tests report more")]
@@ -67,4 +70,25 @@ fn agreement_where_clear(model: &Model, samples: &[&[f32]]) -> f64 {
     }
     assert!(2 * clear > samples.len(), "{clear}");
     agreed as f64 / clear as f64
+}
+
+/// On inputs that it has not seen; calibrated on few, so that it could be misled.
+#[test]
+fn automatic_int16_costs_no_precision() {
+    for (name, data) in shipped::NETWORKS {
+        let onnx = shipped::file(name, "onnx");
+        let read =
+            |kind: &str| read_samples(&shipped::file(data, kind), &onnx::load(&onnx).unwrap()).unwrap();
+        let (calibrate, test) = (read("calibrate.npy"), read("test.npy"));
+        let [calibrate, test] = [(&calibrate, 32), (&test, 256)]
+            .map(|(samples, count)| samples.iter().take(count).collect::<Vec<_>>());
+        let sqnr = |int16: Int16| {
+            let options = Options { int16, ..Options::default() };
+            let import = onnx::load(&onnx).unwrap();
+            let model = Model::new(&onnx, Path::new(""), import, &calibrate, &options).unwrap();
+            verify(&model, &test, None).unwrap().output.sqnr_db
+        };
+        let (before, after) = (sqnr(Int16::None), sqnr(Int16::Auto));
+        assert!(after >= before - 0.5, "{name}: {before} to {after} dB");
+    }
 }

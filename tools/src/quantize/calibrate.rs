@@ -121,19 +121,22 @@ impl Calibration {
         Ok(Self { gains, extents, ranges, preactivations, inputs, outputs })
     }
 
-    /// The same ranges, with no more than `count` of the samples.
-    #[must_use]
-    pub fn truncated(&self, count: usize) -> Self {
-        let count = count.min(self.inputs.len());
-        let preactivation =
-            |seen: &Preactivation| Preactivation { range: seen.range, means: seen.means[..count].to_vec() };
+    /// The same ranges, with every other of the samples from the first given, and no more than `count`.
+    pub(super) fn every_other(&self, first: usize, count: usize) -> Self {
+        fn chosen<T: Clone>(samples: &[T], first: usize, count: usize) -> Vec<T> {
+            samples.iter().skip(first).step_by(2).take(count).cloned().collect()
+        }
+        let preactivation = |seen: &Preactivation| Preactivation {
+            range: seen.range,
+            means: chosen(&seen.means, first, count),
+        };
         Self {
             gains: self.gains.clone(),
             extents: self.extents.clone(),
             ranges: self.ranges.clone(),
             preactivations: self.preactivations.iter().map(preactivation).collect(),
-            inputs: self.inputs[..count].to_vec(),
-            outputs: self.outputs[..count].to_vec(),
+            inputs: chosen(&self.inputs, first, count),
+            outputs: chosen(&self.outputs, first, count),
         }
     }
 }
