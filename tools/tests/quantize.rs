@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use condconv::{Padding, Shape, Window};
 use condconv_tools::convert::{Error, Model};
 use condconv_tools::graph::{Clamp, Gate, Kernels, Layer, Network, Op, Routing, Value};
-use condconv_tools::quantize::{Int16, Int16Error, Options, QuantizeError, Range, Ranges, equalize};
+use condconv_tools::quantize::{
+    Int16, NameError, NamedRange, Options, QuantizeError, Range, RangeMethod, Ranges, equalize,
+};
 use condconv_tools::quantized::ElementType;
 use condconv_tools::verify::verify;
 use proptest::collection::vec;
@@ -216,8 +218,7 @@ fn every_tensor_may_be_int16_unless_a_table_reads_it() {
                     gains.push(after - before);
                 }
                 Err(Error::Quantize {
-                    source: QuantizeError::Int16(Int16Error::Table { reader, .. }),
-                    ..
+                    source: QuantizeError::Name(NameError::Table { reader, .. }), ..
                 }) => {
                     assert!(narrow.plan.network.layers.iter().any(|layer| layer.name == reader));
                     refused += 1;
@@ -259,10 +260,39 @@ fn automatic_int16_costs_no_precision() {
     assert!(gains.iter().any(|&gain| gain >= 0.5), "{gains:?}");
 }
 
+fn with_ranges(ranges: Ranges) -> Model {
+    fixture("branches_legacy", &Options { ranges, ..Options::default() }).unwrap()
+}
+
+/// A tensor that is named has the range that it would have if all had that method, and the others keep theirs.
+#[test]
+fn each_tensor_may_have_a_range_of_its_own() {
+    let [all, none] =
+        [RangeMethod::Mse, RangeMethod::MinMax].map(|method| with_ranges(method.into()).plan.network);
+    let (mut named, mut changed) = (0, 0);
+    for (id, tensor) in none.tensors.iter().enumerate() {
+        let passed_on =
+            none.layers.iter().any(|layer| layer.output == id && layer.op.name().contains("MaxPool"));
+        if id == none.input || passed_on || tensor.element == ElementType::I16 {
+            continue;
+        }
+        let range = NamedRange { name: tensor.onnx_name.clone(), method: RangeMethod::Mse };
+        let one = with_ranges(Ranges { method: RangeMethod::MinMax, named: vec![range] }).plan.network;
+        assert_eq!(one.tensors[id].scale, all.tensors[id].scale, "{}", tensor.onnx_name);
+        named += 1;
+        changed += usize::from(one.tensors[id].scale != tensor.scale);
+        let others = (0..none.tensors.len()).filter(|&other| other != id);
+        let same = others.filter(|&other| one.tensors[other].scale == none.tensors[other].scale).count();
+        // Only what takes the tensor's numbers over, as a pool does, changes with it.
+        assert!(same + 3 >= none.tensors.len(), "{}: {same}", tensor.onnx_name);
+    }
+    assert!(named > 5 && changed > named / 3, "{changed} of {named}");
+}
+
 #[test]
 fn ranges_follow_the_numbers() {
-    let with = |ranges| fixture("branches_legacy", &Options { ranges, ..Options::default() }).unwrap();
-    let [widest, percentile, mse] = [Ranges::MinMax, Ranges::Percentile, Ranges::Mse].map(with);
+    let [widest, percentile, mse] = [RangeMethod::MinMax, RangeMethod::Percentile, RangeMethod::Mse]
+        .map(|method| with_ranges(method.into()));
     let steps = |model: &Model| -> Vec<f64> {
         let int8 = model.plan.network.tensors.iter().filter(|tensor| tensor.element == ElementType::I8);
         int8.map(|tensor| tensor.scale).collect()

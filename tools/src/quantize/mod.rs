@@ -18,7 +18,7 @@ use thiserror::Error;
 pub use calibrate::{Calibration, Preactivation, Range};
 pub use equalize::equalize;
 pub use kernels::interleave;
-pub use options::{Int16, Int16Error, Options, Ranges};
+pub use options::{Int16, NameError, NamedRange, Options, RangeMethod, Ranges};
 pub use sensitivity::{Quantized, Trade, WideTensor, quantize};
 
 use crate::graph::{self, Clamp, Network, ValueId};
@@ -43,9 +43,9 @@ pub enum QuantizeError {
         /// What the library finds wrong.
         reason: LayerError,
     },
-    /// A name that was given cannot be int16.
+    /// A name that was given in an option.
     #[error(transparent)]
-    Int16(#[from] Int16Error),
+    Name(#[from] NameError),
 }
 
 impl From<LayerError> for QuantizeError {
