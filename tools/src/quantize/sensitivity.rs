@@ -21,7 +21,7 @@ const WORTH: f64 = 0.1;
 const SAMPLES: usize = 64;
 
 /// Less noise counts if it is less by so many standard errors of the difference between inputs.
-const SIGNIFICANT: f64 = 2.0;
+const SIGNIFICANT: f64 = 1.0;
 
 /// A network in integers, and what it owes to int16.
 #[derive(Debug, Clone)]
@@ -203,7 +203,10 @@ impl Gain {
             before.iter().zip(after).map(|(&before, &after)| logarithm(before) - logarithm(after)).collect();
         let mean = gains.iter().sum::<f64>() / count;
         let variance = gains.iter().map(|gain| (gain - mean).powi(2)).sum::<f64>() / (count - 1.0);
-        Self { share: 1.0 - (-mean).exp(), significant: mean > SIGNIFICANT * (variance / count).sqrt() }
+        Self {
+            share: 1.0 - after.iter().sum::<f64>() / before.iter().sum::<f64>(),
+            significant: mean > SIGNIFICANT * (variance / count).sqrt(),
+        }
     }
 }
 
@@ -215,8 +218,8 @@ mod tests {
     fn gains_of_chance_do_not_count() {
         let gain = |after: &[f64]| Gain::of(&[4.0, 4.0, 4.0, 4.0], after);
         assert!(gain(&[2.0, 1.0, 2.0, 1.0]).significant);
-        assert!((gain(&[2.0, 1.0, 2.0, 1.0]).share - (1.0 - 0.5 * 0.5f64.sqrt())).abs() < 1e-12);
-        assert!(!gain(&[1.0, 4.0, 5.0, 4.0]).significant, "one input gains");
+        assert!((gain(&[2.0, 1.0, 2.0, 1.0]).share - 0.625).abs() < 1e-12);
+        assert!(!gain(&[3.0, 4.0, 6.0, 4.0]).significant, "one input gains");
         assert!(!gain(&[5.0, 5.0, 5.0, 5.0]).significant);
         assert!(!gain(&[4.0, 4.0, 4.0, 4.0]).significant);
         assert!(!Gain::of(&[4.0], &[0.0]).significant && !Gain::of(&[], &[]).significant);
