@@ -105,9 +105,10 @@ impl Cli {
                 let (module, weights) = model.write(&out, &name, &classes)?;
                 let plan = &model.plan;
                 say(&format!(
-                    "{}\n{}\n{}flash {} bytes, RAM {} bytes, plan {}\n",
+                    "{}\n{}\n{}{}flash {} bytes, RAM {} bytes, plan {}\n",
                     module.display(),
                     weights.display(),
+                    report::ranges(&model.ranges),
                     report::int16(model.int16.as_ref()),
                     plan.flash_bytes(),
                     plan.ram_bytes(),

@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
+use clap::ValueEnum as _;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use crate::inspect::Inspection;
 use crate::plan::Sizes;
-use crate::quantize::{Trade, WideTensor};
+use crate::quantize::{NamedRange, RangeMethod, Ranges, Trade, WideTensor};
 use crate::verify::Verification;
 
 /// `condconv verify`'s report.
@@ -61,7 +62,7 @@ pub fn verification(result: &Verification) -> String {
             line(name, format!("{percent} of {} inputs", result.samples));
         }
     }
-    text + &int16(result.int16.as_ref()) + &sizes(&result.sizes, &result.plan_id)
+    text + &ranges(&result.ranges) + &int16(result.int16.as_ref()) + &sizes(&result.sizes, &result.plan_id)
 }
 
 /// `condconv inspect`'s report.
@@ -82,7 +83,23 @@ pub fn inspection(result: &Inspection) -> String {
         ]);
     }
     let plan = result.plan_id.as_deref().unwrap_or("none without --calibrate");
-    format!("{table}\n\n{}{}", int16(result.int16.as_ref()), sizes(&result.sizes, plan))
+    format!(
+        "{table}\n\n{}{}{}",
+        ranges(&result.ranges),
+        int16(result.int16.as_ref()),
+        sizes(&result.sizes, plan)
+    )
+}
+
+/// Which tensors reach how far.
+#[must_use]
+pub fn ranges(ranges: &Ranges) -> String {
+    let method = |method: RangeMethod| {
+        method.to_possible_value().map_or(String::new(), |value| value.get_name().to_string())
+    };
+    let named = |named: &NamedRange| format!(", {}: {}", named.name, method(named.method));
+    let others: String = ranges.named.iter().map(named).collect();
+    format!("{:<28}{}{others}\n", "ranges", method(ranges.method))
 }
 
 /// What int16 tensors cost and bring: nothing where none were chosen.

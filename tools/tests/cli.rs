@@ -162,13 +162,14 @@ fn convert_verify_and_inspect_agree_on_plan_and_sizes() {
 
 #[test]
 fn options_that_change_the_plan_change_it_alike_for_every_command() {
-    let Digits { model, calibrate, test, .. } = digits();
+    let Digits { calibrate, test, .. } = digits();
+    let model = shared("models/digits_static.onnx");
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().to_str().unwrap();
     let plan_of = |options: &[&str]| {
         let base = ["--calibrate", &calibrate];
         stdout_of_success(&[&["convert", &model, "--out", out][..], &base, options].concat());
-        let module = fs::read_to_string(folder.path().join("digits.rs")).unwrap();
+        let module = fs::read_to_string(folder.path().join("digits_static.rs")).unwrap();
         let json = ["--json", "-"];
         let inspected = json_of_success(&[&["inspect", &model][..], &base, options, &json].concat());
         let inputs = ["--inputs", &test];
@@ -192,6 +193,14 @@ fn options_that_change_the_plan_change_it_alike_for_every_command() {
     let (named, by_name) = plan_of(&["--ranges", "mse", "--int16", &tensors.join(",")]);
     assert_eq!(named, auto, "the same tensors, chosen by name");
     assert_eq!(by_name["int16"]["tensors"][0]["noise_share"], Value::Null);
+    assert_eq!(by_name["ranges"]["method"], "mse");
+    let layer = verified["layers"][2]["name"].as_str().unwrap();
+    let (one, verified) = plan_of(&["--ranges", &format!("min-max,{layer}=mse")]);
+    assert_ne!(one, plain);
+    assert_eq!(verified["ranges"]["named"][0]["name"], layer);
+    assert_eq!(verified["ranges"]["named"][0]["method"], "mse");
+    let same = plan_of(&["--ranges", &format!("min-max,{layer}=min-max")]).0;
+    assert_eq!(same, plain);
     let percentile = plan_of(&["--ranges", "percentile"]).0;
     assert!(plain != auto && auto != percentile && percentile != plain);
 
@@ -199,9 +208,14 @@ fn options_that_change_the_plan_change_it_alike_for_every_command() {
         let arguments = ["convert", &model, "--calibrate", &calibrate, "--out", out];
         fails_with(&[&arguments[..], options].concat(), parts, folder.path());
     };
-    convert(&["--int16", "nowhere"], &["digits.onnx", "'nowhere'", "inspect"]);
-    convert(&["--int16", ""], &["digits.onnx", "--int16", "empty", "auto, none"]);
+    convert(&["--int16", "nowhere"], &["digits_static.onnx", "'nowhere'", "inspect"]);
+    convert(&["--int16", ""], &["digits_static.onnx", "--int16", "empty", "commas"]);
     convert(&["--int16", &format!("auto,{}", tensors[0])], &["'auto'", "one or the other"]);
+    convert(
+        &["--ranges", "mse,nowhere=min-max"],
+        &["digits_static.onnx", "--ranges", "'nowhere'", "inspect"],
+    );
+    convert(&["--ranges", "mse,=min-max"], &["digits_static.onnx", "--ranges", "empty"]);
     fails_with(&["inspect", &model, "--int16", "auto"], &["--calibrate"], folder.path());
 }
 

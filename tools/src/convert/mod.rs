@@ -16,7 +16,7 @@ use crate::graph::Network;
 use crate::onnx::{self, Import};
 use crate::parallel;
 use crate::plan::Plan;
-use crate::quantize::{Calibration, Int16, Options, Quantized, Trade, quantize, reuse_pools};
+use crate::quantize::{Calibration, Int16, Options, Quantized, Ranges, Trade, quantize, reuse_pools};
 use crate::reference::Reference;
 use crate::run::{Data, Runner};
 use read::doubt;
@@ -37,6 +37,8 @@ pub struct Model {
     pub equalized: Network,
     /// The integer network.
     pub plan: Plan,
+    /// How far int8 tensors reach.
+    pub ranges: Ranges,
     /// What int16 tensors cost and bring, where some were chosen.
     pub int16: Option<Trade>,
     /// Why the calibration inputs may be too poor to choose ranges by, if they are.
@@ -89,11 +91,12 @@ impl Model {
         reuse_pools(&mut import.network);
         let in_reference = |source| Error::Reference { model: path.into(), source };
         let reference = Reference::new(&import);
+        let in_quantizer = |source| Error::Quantize { model: path.into(), source };
         let mut float = import.network.clone();
-        let calibration =
-            Calibration::new(&mut float, &reference, inputs, options.ranges).map_err(in_reference)?;
-        let Quantized { network, trade } = quantize(&float, &calibration, &options.int16)
-            .map_err(|source| Error::Quantize { model: path.into(), source })?;
+        let methods = options.ranges.resolve(&float).map_err(|error| in_quantizer(error.into()))?;
+        let calibration = Calibration::new(&mut float, &reference, inputs, &methods).map_err(in_reference)?;
+        let Quantized { network, trade } =
+            quantize(&float, &calibration, &options.int16).map_err(in_quantizer)?;
         Ok(Self {
             path: path.into(),
             calibrate: calibrate.into(),
@@ -101,6 +104,7 @@ impl Model {
             reference,
             equalized: float,
             plan: Plan::new(network),
+            ranges: options.ranges.clone(),
             int16: trade,
             doubt: None,
         })
