@@ -11,18 +11,18 @@ use std::path::{Path, PathBuf};
 
 use condconv_tools::convert::{Model, read_samples};
 use condconv_tools::onnx;
-use condconv_tools::quantize::{Int16, Options, Ranges};
+use condconv_tools::quantize::{Int16, Options, RangeMethod};
 use condconv_tools::verify::verify;
 
 #[path = "../tests/shared/shipped.rs"]
 mod shipped;
 
-const CHOICES: [(&str, Int16, Ranges); 5] = [
-    ("min-max", Int16::None, Ranges::MinMax),
-    ("percentile", Int16::None, Ranges::Percentile),
-    ("least squared error (`--ranges mse`)", Int16::None, Ranges::Mse),
-    ("min-max, `--int16 auto`", Int16::Auto, Ranges::MinMax),
-    ("`--ranges mse --int16 auto`", Int16::Auto, Ranges::Mse),
+const CHOICES: [(&str, Int16, RangeMethod); 5] = [
+    ("min-max", Int16::None, RangeMethod::MinMax),
+    ("percentile", Int16::None, RangeMethod::Percentile),
+    ("least squared error (`--ranges mse`)", Int16::None, RangeMethod::Mse),
+    ("min-max, `--int16 auto`", Int16::Auto, RangeMethod::MinMax),
+    ("`--ranges mse --int16 auto`", Int16::Auto, RangeMethod::Mse),
 ];
 
 /// A network, inputs to calibrate it on and others to measure it on.
@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("|---|---|---|---|---|---|");
     for (group, subjects) in groups {
         for (choice, int16, ranges) in CHOICES {
-            let options = Options { int16, ranges };
+            let options = Options { int16, ranges: ranges.into() };
             let (mut sum, mut worst, mut agreement, mut ram) = (0.0, f64::INFINITY, 0.0, 0);
             for subject in &subjects {
                 let import = onnx::load(&subject.onnx)?;

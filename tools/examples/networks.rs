@@ -21,8 +21,8 @@ mod shipped;
 use rounded::{Quality, quality};
 
 const HEADER: &str = "\
-| network | conditional + static layers | routings | MACs + mixing | flash | RAM | worst layer, dB | output, dB | rounded floats, dB | only input rounded, dB | agreement, % | accuracy float / int8, % | import error |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|";
+| network | conditional + static layers | routings | MACs + mixing | flash | RAM | worst layer, dB | output, dB | rounded floats, dB | with corrected biases, dB | only input rounded, dB | agreement, % | accuracy float / int8, % | import error |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = env::args_os().nth(1).ok_or("give the folder that make.py made")?;
@@ -57,7 +57,7 @@ fn print_row(onnx: &Path, data: impl Fn(&str) -> PathBuf) -> Result<(), Box<dyn 
     let labels = data("labels");
     let labels = labels.exists().then(|| read_labels(&labels, samples.len(), &model)).transpose()?;
     let result = verify(&model, &samples, labels.as_deref())?;
-    let Quality { integer, rounded, rounded_input, import_error } = quality(&model, &samples);
+    let Quality { integer, rounded, corrected, rounded_input, import_error } = quality(&model, &samples);
     let kernels = model.import.network.layers.iter().filter_map(|layer| layer.op.kernels());
     let (conditional, fixed): (Vec<_>, Vec<_>) = kernels.partition(|kernels| kernels.routing.is_some());
     let worst = result.layers.iter().map(|layer| layer.sqnr_db).fold(f64::INFINITY, f64::min);
@@ -66,7 +66,7 @@ fn print_row(onnx: &Path, data: impl Fn(&str) -> PathBuf) -> Result<(), Box<dyn 
         [result.output.top1_agreement, result.output.accuracy_float, result.output.accuracy_int8]
             .map(percent);
     println!(
-        "| {} | {} + {} | {} | {} + {} | {} | {} | {worst:.1} | {integer:.1} | {rounded:.1} | {rounded_input:.1} | {agreement} | {float} / {int8} | {import_error:.0e} |",
+        "| {} | {} + {} | {} | {} + {} | {} | {} | {worst:.1} | {integer:.1} | {rounded:.1} | {corrected:.1} | {rounded_input:.1} | {agreement} | {float} / {int8} | {import_error:.0e} |",
         onnx.file_stem().unwrap_or_default().display(),
         conditional.len(),
         fixed.len(),

@@ -95,7 +95,7 @@ struct ModelArgs {
 
 impl ModelArgs {
     fn load(&self) -> Result<Model, Error> {
-        Model::load(&self.model, &self.calibrate, &self.options)
+        load(&self.model, &self.calibrate, &self.options)
     }
 }
 
@@ -117,9 +117,10 @@ impl Cli {
                 let (module, weights) = model.write(&out, &name, &classes)?;
                 let plan = &model.plan;
                 say(&format!(
-                    "{}\n{}\n{}flash {} bytes, RAM {} bytes, plan {}\n",
+                    "{}\n{}\n{}{}flash {} bytes, RAM {} bytes, plan {}\n",
                     module.display(),
                     weights.display(),
+                    report::ranges(&model.ranges),
                     report::int16(model.int16.as_ref()),
                     plan.flash_bytes(),
                     plan.ram_bytes(),
@@ -143,7 +144,7 @@ impl Cli {
                 read.extend(calibrate.as_deref());
                 keep(json.as_deref(), &read)?;
                 let loaded = match &calibrate {
-                    Some(samples) => Model::load(&model, samples, &options)?,
+                    Some(samples) => load(&model, samples, &options)?,
                     None => Model::load_uncalibrated(&model, &options)?,
                 };
                 let result = inspect::inspect(&loaded, calibrate.is_some());
@@ -160,6 +161,15 @@ impl Cli {
             Command::Demo => demo::run(say),
         }
     }
+}
+
+/// Reads a model, and warns of calibration inputs that are no good.
+fn load(model: &Path, calibrate: &Path, options: &Options) -> Result<Model, Error> {
+    let model = Model::load(model, calibrate, options)?;
+    if let Some(doubt) = model.doubt {
+        eprintln!("warning: {}: {doubt}", calibrate.display());
+    }
+    Ok(model)
 }
 
 /// Refuses to write JSON over a file that is read.

@@ -213,8 +213,13 @@ pub enum Function {
         /// The negated value far below zero.
         alpha: f32,
     },
-    /// `ln(1 + exp(x))`.
-    Softplus,
+    /// `ln(1 + exp(beta x)) / beta`, but `x` where `beta x` is above the threshold.
+    Softplus {
+        /// Slope of the argument.
+        beta: f32,
+        /// Infinity, or as PyTorch has it.
+        threshold: f32,
+    },
     /// `x tanh(ln(1 + exp(x)))`.
     Mish,
     /// `x / 2 (1 + erf(x / sqrt(2)))`.
@@ -247,7 +252,10 @@ impl Function {
                     x
                 }
             }
-            Self::Softplus => softplus(x),
+            Self::Softplus { beta, threshold } => {
+                let scaled = f64::from(beta) * x;
+                if scaled > f64::from(threshold) { x } else { softplus(scaled) / f64::from(beta) }
+            }
             Self::Mish => x * softplus(x).tanh(),
             Self::Gelu => 0.5 * x * (1.0 + libm::erf(x / std::f64::consts::SQRT_2)),
             Self::GeluTanh => {
@@ -265,6 +273,7 @@ impl Function {
                 alpha.is_finite() && alpha != 0.0 && (alpha, beta) != (1.0, 0.0)
             }
             Self::Elu { alpha } => alpha.is_finite() && alpha != 0.0,
+            Self::Softplus { beta, .. } => beta.is_finite() && beta > 0.0,
             _ => true,
         }
     }
@@ -280,7 +289,7 @@ impl Function {
             Self::Silu => "SiLU",
             Self::Tanh => "Tanh",
             Self::Elu { .. } => "ELU",
-            Self::Softplus => "Softplus",
+            Self::Softplus { .. } => "Softplus",
             Self::Mish => "Mish",
             Self::Gelu | Self::GeluTanh => "GELU",
         }

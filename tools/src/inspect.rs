@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::convert::Model;
 use crate::plan::Sizes;
-use crate::quantize::Trade;
+use crate::quantize::{Ranges, Trade};
 
 /// What `condconv inspect` found.
 #[derive(Debug, Clone, Serialize)]
@@ -15,6 +15,8 @@ pub struct Inspection {
     pub layers: Vec<LayerSize>,
     /// The routing functions.
     pub routings: Vec<RoutingSize>,
+    /// How far int8 tensors reach.
+    pub ranges: Ranges,
     /// What int16 tensors cost and bring, where some were chosen; measured on the calibration inputs.
     pub int16: Option<Trade>,
     /// What it needs.
@@ -81,6 +83,7 @@ pub fn inspect(model: &Model, calibrated: bool) -> Inspection {
         plan_id: calibrated.then(|| plan.id()),
         layers: layers.collect(),
         routings: routings.collect(),
+        ranges: model.ranges.clone(),
         int16: calibrated.then(|| model.int16.clone()).flatten(),
         sizes: plan.sizes(),
     }

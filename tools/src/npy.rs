@@ -113,7 +113,12 @@ fn samples(path: &Path, input_dims: &[usize]) -> Result<Samples, Fault> {
     let length = sample.iter().product::<usize>().max(1);
     match data.iter().position(|x| !x.is_finite()) {
         Some(index) => fault(
-            format!("sample {} holds {}", index / length, data[index]),
+            format!(
+                "sample {} holds {} at {:?}",
+                index / length,
+                data[index],
+                position(index % length, sample)
+            ),
             "remove samples with NaN or infinity",
         ),
         None => Ok(Samples { shape, data }),
@@ -267,6 +272,16 @@ fn row_major<T: Copy>(stored: &[T], shape: &[usize]) -> Vec<T> {
         position
     };
     (0..stored.len()).map(|index| stored[position(index)]).collect()
+}
+
+/// The index along each axis.
+fn position(mut index: usize, dims: &[usize]) -> Vec<usize> {
+    let mut position = vec![0; dims.len()];
+    for (along, dim) in position.iter_mut().zip(dims).rev() {
+        *along = index % dim;
+        index /= dim;
+    }
+    position
 }
 
 fn list(dims: &[usize]) -> String {

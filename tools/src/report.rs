@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
+use clap::ValueEnum as _;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use crate::inspect::Inspection;
 use crate::plan::Sizes;
 use crate::profile::{Cost, Profile};
-use crate::quantize::{Trade, WideTensor};
+use crate::quantize::{NamedRange, RangeMethod, Ranges, Trade, WideTensor};
 use crate::verify::Verification;
 
 /// `condconv verify`'s report.
@@ -29,7 +30,7 @@ pub fn verification(result: &Verification) -> String {
     );
     for layer in &result.layers {
         table.add_row([
-            layer.name.clone(),
+            shortened(&layer.name),
             layer.op.into(),
             dimensions(layer.shape),
             layer.element.into(),
@@ -62,7 +63,7 @@ pub fn verification(result: &Verification) -> String {
             line(name, format!("{percent} of {} inputs", result.samples));
         }
     }
-    text + &int16(result.int16.as_ref()) + &sizes(&result.sizes, &result.plan_id)
+    text + &ranges(&result.ranges) + &int16(result.int16.as_ref()) + &sizes(&result.sizes, &result.plan_id)
 }
 
 /// `condconv inspect`'s report.
@@ -72,7 +73,7 @@ pub fn inspection(result: &Inspection) -> String {
         aligned_table(&["layer", "operator", "output", "type", "experts", "MACs", "mixing MACs", "flash"], 4);
     for layer in &result.layers {
         table.add_row([
-            layer.name.clone(),
+            shortened(&layer.name),
             layer.op.into(),
             dimensions(layer.shape),
             layer.element.into(),
@@ -83,7 +84,23 @@ pub fn inspection(result: &Inspection) -> String {
         ]);
     }
     let plan = result.plan_id.as_deref().unwrap_or("none without --calibrate");
-    format!("{table}\n\n{}{}", int16(result.int16.as_ref()), sizes(&result.sizes, plan))
+    format!(
+        "{table}\n\n{}{}{}",
+        ranges(&result.ranges),
+        int16(result.int16.as_ref()),
+        sizes(&result.sizes, plan)
+    )
+}
+
+/// Which tensors reach how far.
+#[must_use]
+pub fn ranges(ranges: &Ranges) -> String {
+    let method = |method: RangeMethod| {
+        method.to_possible_value().map_or(String::new(), |value| value.get_name().to_string())
+    };
+    let named = |named: &NamedRange| format!(", {}: {}", named.name, method(named.method));
+    let others: String = ranges.named.iter().map(named).collect();
+    format!("{:<28}{}{others}\n", "ranges", method(ranges.method))
 }
 
 /// `condconv profile`'s report.
@@ -139,7 +156,7 @@ pub fn int16(trade: Option<&Trade>) -> String {
     let Some(trade) = trade else { return String::new() };
     let tensor = |tensor: &WideTensor| {
         let share = tensor.noise_share.map(|share| format!(" ({:.0} % of the noise)", 100.0 * share));
-        tensor.name.clone() + &share.unwrap_or_default()
+        shortened(&tensor.name) + &share.unwrap_or_default()
     };
     let tensors: Vec<String> = trade.tensors.iter().map(tensor).collect();
     let Trade { sqnr_db, sqnr_db_without, ram_bytes, ram_bytes_without, .. } = trade;
@@ -175,6 +192,17 @@ fn aligned_table(header: &[&str], first_number: usize) -> Table {
         }
     }
     table
+}
+
+/// A name that leaves room for the other columns: a long one without its middle.
+fn shortened(name: &str) -> String {
+    const LONGEST: usize = 48;
+    let length = name.chars().count();
+    if length <= LONGEST {
+        return name.into();
+    }
+    let (head, tail) = (LONGEST / 2, LONGEST - LONGEST / 2 - 1);
+    name.chars().take(head).chain(['…']).chain(name.chars().skip(length - tail)).collect()
 }
 
 fn dimensions([height, width, channels]: [usize; 3]) -> String {

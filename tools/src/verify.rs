@@ -6,7 +6,7 @@ use crate::convert::{Error, Model};
 use crate::deviation::Deviation;
 use crate::parallel;
 use crate::plan::Sizes;
-use crate::quantize::Trade;
+use crate::quantize::{Ranges, Trade};
 use crate::reference::{ReferenceError, nhwc_from_nchw};
 use crate::run::{Data, Runner};
 
@@ -23,6 +23,8 @@ pub struct Verification {
     pub routings: Vec<RoutingResult>,
     /// The network's output.
     pub output: OutputResult,
+    /// How far int8 tensors reach.
+    pub ranges: Ranges,
     /// What int16 tensors cost and bring, where some were chosen.
     pub int16: Option<Trade>,
     /// What it needs.
@@ -164,6 +166,7 @@ pub fn verify(model: &Model, inputs: &[&[f32]], labels: Option<&[usize]>) -> Res
             accuracy_float: accuracy(|result| result.top_float),
             accuracy_int8: accuracy(|result| result.top_integer),
         },
+        ranges: model.ranges.clone(),
         int16: model.int16.clone(),
         sizes: plan.sizes(),
     })

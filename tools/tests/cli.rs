@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use rten_onnx::onnx::ModelProto;
 use serde_json::Value;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -161,13 +162,14 @@ fn convert_verify_and_inspect_agree_on_plan_and_sizes() {
 
 #[test]
 fn options_that_change_the_plan_change_it_alike_for_every_command() {
-    let Digits { model, calibrate, test, .. } = digits();
+    let Digits { calibrate, test, .. } = digits();
+    let model = shared("models/digits_static.onnx");
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().to_str().unwrap();
     let plan_of = |options: &[&str]| {
         let base = ["--calibrate", &calibrate];
         stdout_of_success(&[&["convert", &model, "--out", out][..], &base, options].concat());
-        let module = fs::read_to_string(folder.path().join("digits.rs")).unwrap();
+        let module = fs::read_to_string(folder.path().join("digits_static.rs")).unwrap();
         let json = ["--json", "-"];
         let inspected = json_of_success(&[&["inspect", &model][..], &base, options, &json].concat());
         let inputs = ["--inputs", &test];
@@ -191,6 +193,14 @@ fn options_that_change_the_plan_change_it_alike_for_every_command() {
     let (named, by_name) = plan_of(&["--ranges", "mse", "--int16", &tensors.join(",")]);
     assert_eq!(named, auto, "the same tensors, chosen by name");
     assert_eq!(by_name["int16"]["tensors"][0]["noise_share"], Value::Null);
+    assert_eq!(by_name["ranges"]["method"], "mse");
+    let layer = verified["layers"][2]["name"].as_str().unwrap();
+    let (one, verified) = plan_of(&["--ranges", &format!("min-max,{layer}=mse")]);
+    assert_ne!(one, plain);
+    assert_eq!(verified["ranges"]["named"][0]["name"], layer);
+    assert_eq!(verified["ranges"]["named"][0]["method"], "mse");
+    let same = plan_of(&["--ranges", &format!("min-max,{layer}=min-max")]).0;
+    assert_eq!(same, plain);
     let percentile = plan_of(&["--ranges", "percentile"]).0;
     assert!(plain != auto && auto != percentile && percentile != plain);
 
@@ -198,7 +208,14 @@ fn options_that_change_the_plan_change_it_alike_for_every_command() {
         let arguments = ["convert", &model, "--calibrate", &calibrate, "--out", out];
         fails_with(&[&arguments[..], options].concat(), parts, folder.path());
     };
-    convert(&["--int16", "nowhere"], &["digits.onnx", "'nowhere'", "inspect"]);
+    convert(&["--int16", "nowhere"], &["digits_static.onnx", "'nowhere'", "inspect"]);
+    convert(&["--int16", ""], &["digits_static.onnx", "--int16", "empty", "commas"]);
+    convert(&["--int16", &format!("auto,{}", tensors[0])], &["'auto'", "one or the other"]);
+    convert(
+        &["--ranges", "mse,nowhere=min-max"],
+        &["digits_static.onnx", "--ranges", "'nowhere'", "inspect"],
+    );
+    convert(&["--ranges", "mse,=min-max"], &["digits_static.onnx", "--ranges", "empty"]);
     fails_with(&["inspect", &model, "--int16", "auto"], &["--calibrate"], folder.path());
 }
 
@@ -285,7 +302,7 @@ fn bad_arrays_are_refused() {
         ("deep.npy", "damaged header"),
         ("narrow.npy", "28"),
         ("flat.npy", "28"),
-        ("nan.npy", "NaN"),
+        ("nan.npy", "sample 1 holds NaN at [0, 0, 3]"),
         ("infinite.npy", "inf"),
         ("none.npy", "samples"),
         ("short.npy", "short.npy"),
@@ -409,12 +426,64 @@ fn class_names_go_into_the_module() {
     stdout_of_success(&["convert", &model, "--calibrate", &calibrate, "--out", out, "--classes", names]);
     let module = fs::read_to_string(folder.path().join("digits.rs")).unwrap();
     assert!(module.contains(r#""eight", "\"nine\"""#));
-    fs::write(names, "zero\none\n").unwrap();
-    fails_with(
-        &["convert", &model, "--calibrate", &calibrate, "--out", out, "--classes", names],
-        &["names.txt", "2 class names for 10"],
-        folder.path(),
-    );
+    let marked = "\u{feff}zero\r\none\r\ntwo\n3\n4\n5\n6\n7\n8\n9";
+    fs::write(names, marked).unwrap();
+    stdout_of_success(&["convert", &model, "--calibrate", &calibrate, "--out", out, "--classes", names]);
+    let module = fs::read_to_string(folder.path().join("digits.rs")).unwrap();
+    assert!(module.contains(r#""zero", "one", "two""#));
+    for (text, parts) in [
+        (&b"zero\none\n"[..], &["2 class names for 10"][..]),
+        (b"zero\none\ntwo\nthree\n\xff\n5\n6\n7\n8\n9\n", &["UTF-8"]),
+        (b"zero\none\ntwo\nthree\none\n5\n6\n7\n8\n9\n", &["'one'", "of its own"]),
+    ] {
+        fs::write(names, text).unwrap();
+        let arguments = ["convert", &model, "--calibrate", &calibrate, "--out", out, "--classes", names];
+        fails_with(&arguments, &[&["names.txt"], parts].concat(), folder.path());
+    }
+    let arguments = ["convert", &model, "--calibrate", &calibrate, "--out", out, "--classes", "no/such.txt"];
+    fails_with(&arguments, &["no/such.txt", "cannot be read", "check the path"], folder.path());
+}
+
+/// Calibration inputs by which no ranges can be chosen: a warning, since what is asked for can be done.
+#[test]
+fn poor_calibration_inputs_are_warned_of() {
+    let Digits { model, calibrate, .. } = digits();
+    let folder = tempfile::tempdir().unwrap();
+    let array = folder.path().join("poor.npy");
+    let stderr = |array: &str| {
+        let output = condconv(&["inspect", &model, "--calibrate", array]);
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let image = 28 * 28;
+    let ramp: Vec<f32> = (0..image).map(|i| i as f32).collect();
+    for (samples, data, part) in [
+        (1, ramp, "a single sample"),
+        (2, vec![0.0; 2 * image], "the same number"),
+        (2, vec![3.5; 2 * image], "the same number"),
+    ] {
+        npy(&array, "<f4", &[samples, 1, 28, 28], &floats(&data));
+        let message = stderr(array.to_str().unwrap());
+        assert!(message.starts_with("warning: ") && message.contains("poor.npy: "), "{message}");
+        assert!(message.contains(part) && message.contains("; calibrate on"), "{message}");
+    }
+    assert_eq!(stderr(&calibrate), "");
+}
+
+/// A name of thousands of characters does not push the columns apart.
+#[test]
+fn long_names_are_shortened_in_tables() {
+    let Digits { model, calibrate, .. } = digits();
+    let folder = tempfile::tempdir().unwrap();
+    let renamed = folder.path().join("long.onnx");
+    let mut network = ModelProto::parse_buf(&fs::read(model).unwrap()).unwrap();
+    for node in &mut network.graph.as_mut().unwrap().node {
+        node.name = Some(format!("first{}{}", "ß".repeat(5000), node.op_type.as_deref().unwrap()));
+    }
+    fs::write(&renamed, network.write_buf().unwrap()).unwrap();
+    let text = stdout_of_success(&["inspect", renamed.to_str().unwrap(), "--calibrate", &calibrate]);
+    assert!(text.contains("…") && text.contains("first") && text.contains("Conv"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() < 160), "{text}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use condconv_tools::convert::{Model, read_samples};
-use condconv_tools::quantize::{Int16, Options, Ranges};
+use condconv_tools::quantize::{Int16, Options, RangeMethod};
 use rten_onnx::onnx::ModelProto;
 use tempfile::TempDir;
 
@@ -145,7 +145,7 @@ fn every_operator_gives_the_bits_of_the_host_executor() {
 fn int16_tensors_give_the_bits_of_the_host_executor() {
     let names = ["input", "/stem/conv/Conv", "/pointwise1/conv/Conv", "/depthwise3/conv/Conv"];
     let int16 = Int16::Named(names.map(String::from).to_vec());
-    let options = Options { int16, ranges: Ranges::Mse };
+    let options = Options { int16, ranges: RangeMethod::Mse.into() };
     let file = |name: &str| Path::new(ROOT).join("models").join(name);
     let model = Model::load(&file("watch.onnx"), &file("watch.calibrate.npy"), &options).unwrap();
     let samples = read_samples(&file("watch.test.npy"), &model.import).unwrap();
@@ -162,7 +162,10 @@ fn int16_tensors_give_the_bits_of_the_host_executor() {
 
 /// An ONNX file whose nodes and values are called what no Rust program could call anything.
 fn with_odd_names(onnx: &Path) -> Vec<u8> {
-    const NAMES: [&str; 14] = [
+    const NAMES: [&str; 17] = [
+        "Mul",
+        "a Softmax, checked",
+        "\"disjoint(Lookup)\"",
         "output_len",
         "routing/0",
         "weights",
@@ -185,9 +188,9 @@ fn with_odd_names(onnx: &Path) -> Vec<u8> {
         for name in node.input.iter().chain(&node.output).filter(|name| !name.is_empty()) {
             let number = values.len();
             // Values need names of their own; sanitised, these are the same.
-            values
-                .entry(name.clone())
-                .or_insert_with(|| format!("{}{}", NAMES[number % 14], "'".repeat(number / 14 + 1)));
+            values.entry(name.clone()).or_insert_with(|| {
+                format!("{}{}", NAMES[number % NAMES.len()], "'".repeat(number / NAMES.len() + 1))
+            });
         }
     }
     for (node, name) in graph.node.iter_mut().zip(NAMES.iter().cycle()) {
@@ -207,7 +210,8 @@ fn with_odd_names(onnx: &Path) -> Vec<u8> {
     model.write_buf().unwrap()
 }
 
-/// Names that are no identifiers, that are taken, and that try to leave their comment or line; scratch for one channel only.
+/// Names that are no identifiers, that are taken, that are those of types, and that try to leave their comment or line;
+/// scratch for one channel only.
 #[test]
 fn any_names_and_any_sizes_make_a_module_that_compiles() {
     let base = "tests/fixtures/onnx/shared_routing_legacy";

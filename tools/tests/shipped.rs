@@ -1,11 +1,19 @@
 //! The shipped networks know in integers what they know in float.
 
+use std::path::Path;
+
 use condconv_tools::convert::{Model, read_labels, read_samples};
-use condconv_tools::quantize::Options;
+use condconv_tools::onnx;
+use condconv_tools::quantize::{Int16, Options};
 use condconv_tools::verify::verify;
 
+#[allow(dead_code, reason = "other tests report more")]
+#[path = "shared/rounded.rs"]
+mod rounded;
 #[path = "shared/shipped.rs"]
 mod shipped;
+
+use rounded::quality;
 
 /// The float accuracy below which a task's CondConv network would not be worth shipping.
 const FLOORS: [(&str, f64); 4] = [("digits", 0.96), ("resnet8", 0.98), ("watch", 0.82), ("watch_acc", 0.82)];
@@ -32,6 +40,9 @@ fn integers_know_what_floats_know() {
         assert!(float - int8 <= 0.007, "{name}: {float} and {int8}");
         assert!(agreement >= 0.985, "{name}: {agreement}");
         assert!(result.sqnr_db >= 30.0, "{name}: {}", result.sqnr_db);
+        // What integers cost beside floats rounded like them, biases included.
+        let quality = quality(&model, &samples[..64]);
+        assert!(quality.integer >= quality.corrected - 1.0, "{name}: {quality:?}");
         let clear = agreement_where_clear(&model, &samples);
         assert!(clear >= 0.995, "{name}: {clear}");
         lost += float - int8;
@@ -59,4 +70,25 @@ fn agreement_where_clear(model: &Model, samples: &[&[f32]]) -> f64 {
     }
     assert!(2 * clear > samples.len(), "{clear}");
     agreed as f64 / clear as f64
+}
+
+/// On inputs that it has not seen; calibrated on few, so that it could be misled.
+#[test]
+fn automatic_int16_costs_no_precision() {
+    for (name, data) in shipped::NETWORKS {
+        let onnx = shipped::file(name, "onnx");
+        let read =
+            |kind: &str| read_samples(&shipped::file(data, kind), &onnx::load(&onnx).unwrap()).unwrap();
+        let (calibrate, test) = (read("calibrate.npy"), read("test.npy"));
+        let [calibrate, test] = [(&calibrate, 32), (&test, 256)]
+            .map(|(samples, count)| samples.iter().take(count).collect::<Vec<_>>());
+        let sqnr = |int16: Int16| {
+            let options = Options { int16, ..Options::default() };
+            let import = onnx::load(&onnx).unwrap();
+            let model = Model::new(&onnx, Path::new(""), import, &calibrate, &options).unwrap();
+            verify(&model, &test, None).unwrap().output.sqnr_db
+        };
+        let (before, after) = (sqnr(Int16::None), sqnr(Int16::Auto));
+        assert!(after >= before - 0.5, "{name}: {before} to {after} dB");
+    }
 }

@@ -95,7 +95,15 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// A file cannot be read or written.
+    /// A file cannot be read.
+    #[error("{path}: cannot be read: {source}; check the path")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file cannot be written.
     #[error("{path}: cannot {action}: {source}; check that the folder exists and may be written")]
     Io {
         /// The file or folder.
@@ -111,6 +119,20 @@ pub enum Error {
     /// A name is no Rust identifier.
     #[error("'{name}' is no name for a Rust module: use lowercase letters, digits and _ with --name")]
     Name {
+        /// The name.
+        name: String,
+    },
+    /// Class names are no text.
+    #[error("{path}: is not UTF-8 text; save it as UTF-8")]
+    ClassNamesEncoding {
+        /// The file of names.
+        path: PathBuf,
+    },
+    /// Two classes have one name.
+    #[error("{path}: names two classes '{name}'; give each a name of its own")]
+    ClassNameTwice {
+        /// The file of names.
+        path: PathBuf,
         /// The name.
         name: String,
     },

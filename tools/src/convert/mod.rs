@@ -16,9 +16,10 @@ use crate::graph::Network;
 use crate::onnx::{self, Import};
 use crate::parallel;
 use crate::plan::Plan;
-use crate::quantize::{Calibration, Int16, Options, Quantized, Trade, quantize, reuse_pools};
+use crate::quantize::{Calibration, Int16, Options, Quantized, Ranges, Trade, quantize, reuse_pools};
 use crate::reference::Reference;
 use crate::run::{Data, Runner};
+use read::doubt;
 use write::{persist, written};
 
 /// A model, imported, calibrated, quantised and planned.
@@ -36,8 +37,12 @@ pub struct Model {
     pub equalized: Network,
     /// The integer network.
     pub plan: Plan,
+    /// How far int8 tensors reach.
+    pub ranges: Ranges,
     /// What int16 tensors cost and bring, where some were chosen.
     pub int16: Option<Trade>,
+    /// Why the calibration inputs may be too poor to choose ranges by, if they are.
+    pub doubt: Option<&'static str>,
 }
 
 impl Model {
@@ -49,7 +54,10 @@ impl Model {
     pub fn load(path: &Path, calibrate: &Path, options: &Options) -> Result<Self, Error> {
         let import = onnx::load(path)?;
         let samples = read_samples(calibrate, &import)?;
-        Self::new(path, calibrate, import, &samples.iter().collect::<Vec<_>>(), options)
+        let samples: Vec<&[f32]> = samples.iter().collect();
+        let mut model = Self::new(path, calibrate, import, &samples, options)?;
+        model.doubt = doubt(&samples, &model);
+        Ok(model)
     }
 
     /// Reads a model and lays it out without calibration: sizes are right, numbers are not.
@@ -83,11 +91,12 @@ impl Model {
         reuse_pools(&mut import.network);
         let in_reference = |source| Error::Reference { model: path.into(), source };
         let reference = Reference::new(&import);
+        let in_quantizer = |source| Error::Quantize { model: path.into(), source };
         let mut float = import.network.clone();
-        let calibration =
-            Calibration::new(&mut float, &reference, inputs, options.ranges).map_err(in_reference)?;
-        let Quantized { network, trade } = quantize(&float, &calibration, &options.int16)
-            .map_err(|source| Error::Quantize { model: path.into(), source })?;
+        let methods = options.ranges.resolve(&float).map_err(|error| in_quantizer(error.into()))?;
+        let calibration = Calibration::new(&mut float, &reference, inputs, &methods).map_err(in_reference)?;
+        let Quantized { network, trade } =
+            quantize(&float, &calibration, &options.int16).map_err(in_quantizer)?;
         Ok(Self {
             path: path.into(),
             calibrate: calibrate.into(),
@@ -95,7 +104,9 @@ impl Model {
             reference,
             equalized: float,
             plan: Plan::new(network),
+            ranges: options.ranges.clone(),
             int16: trade,
+            doubt: None,
         })
     }
 

@@ -1,5 +1,6 @@
 //! Files beside the model that are read, checked against it: samples, labels, names.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
@@ -43,10 +44,12 @@ pub fn read_labels(path: &Path, samples: usize, model: &Model) -> Result<Vec<usi
 ///
 /// # Errors
 ///
-/// If the file cannot be read or the number of names is another.
+/// If the file cannot be read, is no UTF-8, or does not hold one name for each output, all different.
 pub fn read_class_names(path: &Path, model: &Model) -> Result<Vec<String>, Error> {
-    let bytes = fs::read(path).map_err(|source| Error::Io { path: path.into(), action: "read", source })?;
-    let text = String::from_utf8_lossy(&bytes);
+    let bytes = fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
+    let text = String::from_utf8(bytes).map_err(|_| Error::ClassNamesEncoding { path: path.into() })?;
+    // Windows' editors begin files with a byte order mark.
+    let text = text.trim_start_matches('\u{feff}');
     let names: Vec<String> =
         text.lines().map(|line| line.trim().to_string()).filter(|line| !line.is_empty()).collect();
     let network = &model.plan.network;
@@ -54,5 +57,24 @@ pub fn read_class_names(path: &Path, model: &Model) -> Result<Vec<String>, Error
     if names.len() != classes {
         return Err(Error::ClassNames { path: path.into(), names: names.len(), classes });
     }
-    Ok(names)
+    let mut known = HashSet::new();
+    match names.iter().find(|name| !known.insert(name.as_str())) {
+        Some(name) => Err(Error::ClassNameTwice { path: path.into(), name: name.clone() }),
+        None => Ok(names),
+    }
+}
+
+/// Why calibration inputs may be too poor to choose ranges by, if they are.
+pub(super) fn doubt(samples: &[&[f32]], model: &Model) -> Option<&'static str> {
+    let channels = model.import.network.values[model.import.network.input].shape.channels;
+    let first = samples.first()?;
+    let reference = &model.nhwc(first)[..channels];
+    let is_constant = |sample: &&[f32]| model.nhwc(sample).chunks(channels).all(|pixel| pixel == reference);
+    if samples.iter().all(is_constant) {
+        Some("each channel is the same number everywhere, so that ranges say nothing; calibrate on real data")
+    } else if samples.len() == 1 {
+        Some("a single sample, so that ranges may be too narrow; calibrate on 64 to 256")
+    } else {
+        None
+    }
 }

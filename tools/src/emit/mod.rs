@@ -4,10 +4,10 @@ mod layers;
 mod network;
 mod text;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::fmt::{self, Write as _};
 
-use text::{LINE, assignment, shape, table, wrapped};
+use text::{LINE, assignment, shape, table, words, wrapped};
 
 use crate::plan::Plan;
 use crate::quantized::{ElementType, Op};
@@ -119,8 +119,8 @@ impl Writer<'_> {
         out.write_str(
             "#![allow(\n    dead_code,\n    clippy::single_range_in_vec_init,\n    clippy::unreadable_literal\n)]\n\n",
         )?;
-        let words: BTreeSet<&str> = body.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
-        let mut names: Vec<&str> = LIBRARY.iter().copied().filter(|name| words.contains(name)).collect();
+        let words = words(body);
+        let mut names: Vec<&str> = LIBRARY.iter().copied().filter(|&name| words.contains(name)).collect();
         // Types before functions, as rustfmt has it.
         names.sort_by_key(|name| name.starts_with(|first: char| first.is_lowercase()));
         let list = names.join(", ");

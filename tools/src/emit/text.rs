@@ -1,5 +1,6 @@
 //! Pieces of Rust: tables, shapes, lines that are not too long.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Display, Write as _};
 use std::ops::Range;
 
@@ -24,6 +25,18 @@ pub(super) fn dimensions(shape: Shape) -> String {
 
 pub(super) fn range(range: &Range<usize>) -> String {
     format!("{}..{}", range.start, range.end)
+}
+
+/// The words of generated code, without those of comments and strings, which hold names from the file.
+pub(super) fn words(code: &str) -> BTreeSet<String> {
+    let mut words = BTreeSet::new();
+    for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+        let unescaped = line.replace(r"\\", "").replace(r#"\""#, "");
+        for outside in unescaped.split('"').step_by(2) {
+            words.extend(outside.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').map(str::to_string));
+        }
+    }
+    words
 }
 
 /// A window as an argument at an indentation; long chains of calls broken as rustfmt breaks them.

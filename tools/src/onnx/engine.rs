@@ -11,26 +11,39 @@ thread_local! {
     static SINGLE: Arc<ThreadPool> = Arc::new(ThreadPool::with_num_threads(1));
 }
 
+/// The evaluator plans by recursion, a level for each node in a row, of nearly 500 bytes.
+const STACK_A_NODE: usize = 1024;
+
+/// What the evaluator needs of the stack beside that.
+const STACK: usize = 256 * 1024;
+
 /// A graph ready to run. Any of its values can be input or output.
 #[derive(Debug)]
-pub(crate) struct Engine(Model);
+pub(crate) struct Engine {
+    model: Model,
+    /// Bytes of stack that a run may need: more than a thread has, in long graphs.
+    stack: usize,
+}
 
 impl Engine {
-    /// Loads an encoded graph.
-    pub(super) fn load(onnx: Vec<u8>) -> Result<Self, String> {
+    /// Loads an encoded graph of as many nodes as given.
+    pub(super) fn load(onnx: Vec<u8>, nodes: usize) -> Result<Self, String> {
         // Optimisation would remove the intermediate values that are asked for later.
         let model = ModelOptions::with_all_ops().enable_optimization(false).load(onnx);
-        model.map(Self).map_err(|error| error.to_string())
+        let stack = STACK + nodes * STACK_A_NODE;
+        model.map(|model| Self { model, stack }).map_err(|error| error.to_string())
     }
 
     /// Computes the values `wanted` from those given.
     pub(crate) fn run(&self, given: &[(&str, ValueView)], wanted: &[&str]) -> Result<Vec<Value>, String> {
-        let id = |name: &str| self.0.node_id(name).map_err(|error| error.to_string());
+        let id = |name: &str| self.model.node_id(name).map_err(|error| error.to_string());
         let inputs: Result<Vec<_>, String> =
             given.iter().map(|(name, view)| Ok((id(name)?, ValueOrView::from(view.clone())))).collect();
         let outputs: Vec<_> = wanted.iter().map(|name| id(name)).collect::<Result<_, _>>()?;
         let options = RunOptions::default().with_thread_pool(Some(SINGLE.with(Arc::clone)));
-        self.0.run(inputs?, &outputs, Some(options)).map_err(|error| error.to_string())
+        let inputs = inputs?;
+        let run = || self.model.run(inputs, &outputs, Some(options));
+        stacker::maybe_grow(self.stack, self.stack, run).map_err(|error| error.to_string())
     }
 }
 

@@ -4,7 +4,7 @@ use condconv::{Padding, Window};
 
 use super::error::Fault;
 use super::import::Importer;
-use super::meaning::{Features, Meaning, is_column};
+use super::meaning::{Features, Meaning, is_column, is_vector};
 use super::node::{Node, unsupported};
 use super::pool::{padded, sum, turned};
 use crate::graph::{Clamp, Kernels, Op};
@@ -37,6 +37,13 @@ impl<'a> Importer<'a> {
             ));
         }
         let epsilon = f64::from(node.float("epsilon").unwrap_or(1e-5));
+        if let Some(channel) = variance.iter().position(|&v| f64::from(v) + epsilon <= 0.0) {
+            return Err(Fault::at(
+                node,
+                format!("its variance is {} in channel {channel}", variance[channel]),
+                "a variance cannot be negative: check the training, then export again",
+            ));
+        }
         let scale: Vec<_> = gamma
             .iter()
             .zip(&variance)
@@ -57,6 +64,14 @@ impl<'a> Importer<'a> {
             // Perhaps a sum of experts.
             return Ok(None);
         };
+        if let (Some(Meaning::Routed(first)), Some(Meaning::Routed(second))) =
+            (self.meanings.get(a), self.meanings.get(b))
+            && first != second
+            && is_vector(self.trace.shape(output))
+        {
+            // Nothing is routed by two: these are activations.
+            return self.two_tensors(index, node, [a, b], output);
+        }
         let constant_first = self.trace.is_constant(a);
         let (name, other) = if constant_first || matches!(self.meanings.get(a), Some(Meaning::Routed(_))) {
             (b, a)

@@ -4,6 +4,7 @@
 use rten::Value;
 use rten_tensor::prelude::*;
 
+use super::error::Fault;
 use super::node::Node;
 use super::tensor::element_count;
 
@@ -26,6 +27,42 @@ pub(super) fn modest_count(node: &Node, inputs: &[Option<&Value>]) -> Option<usi
         return None;
     }
     output_count(node, inputs)
+}
+
+/// Refuses a window that does not fit on its map with the zeros around it.
+pub(super) fn check_window(node: &Node, inputs: &[Option<&Value>]) -> Result<(), Fault> {
+    let size = |index: usize| -> Vec<i64> {
+        let dims = inputs.get(index).copied().flatten().map(|value| value.shape().to_vec());
+        dims.into_iter().flatten().skip(2).filter_map(|dim| dim.try_into().ok()).collect()
+    };
+    let kernel = match (node.operator.as_str(), node.ints("kernel_shape")) {
+        ("Conv", _) => size(1),
+        ("AveragePool" | "MaxPool", Some(kernel)) => kernel.to_vec(),
+        _ => return Ok(()),
+    };
+    // SAME makes room for any window.
+    if node.string("auto_pad").is_some_and(|pad| pad.starts_with("SAME")) {
+        return Ok(());
+    }
+    let map = size(0);
+    let at = |name: &str, index: usize, open: i64| {
+        node.ints(name).and_then(|list| list.get(index).copied()).unwrap_or(open)
+    };
+    for (axis, (&taps, &pixels)) in kernel.iter().zip(&map).enumerate() {
+        let window = (taps - 1).saturating_mul(at("dilations", axis, 1)).saturating_add(1);
+        let padded =
+            pixels.saturating_add(at("pads", axis, 0)).saturating_add(at("pads", axis + kernel.len(), 0));
+        if window > padded {
+            return Err(Fault::at(
+                node,
+                format!(
+                    "its window of {window} is larger than its map of {padded} (axis {axis}, padding included)"
+                ),
+                "use a smaller kernel, or a larger input",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn output_count(node: &Node, inputs: &[Option<&Value>]) -> Option<usize> {

@@ -1,6 +1,6 @@
 //! The walk over the nodes that turns the graph into layers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use condconv::{Padding, Shape};
 
@@ -8,7 +8,7 @@ use super::absorb;
 use super::argmax;
 use super::engine::Engine;
 use super::error::Fault;
-use super::meaning::{Features, Gate, Meaning, Order, channels_last, map_shape};
+use super::meaning::{Features, Gate, Meaning, Order, channels_last, is_vector, map_shape};
 use super::node::{Node, free_name, unsupported};
 use super::pointwise::Pointwise;
 use super::pool::padded;
@@ -87,6 +87,7 @@ impl<'a> Importer<'a> {
         absorb::absorb(&mut network);
         network = prune::prune(network);
         check_numbers(self.source, &network)?;
+        make_names_unique(&mut network);
         let mut reordered = self.reordered;
         reordered.retain(|one| {
             network.values.iter().any(|value| value.onnx_name == one.name)
@@ -195,23 +196,30 @@ impl<'a> Importer<'a> {
         layer.map_or_else(|| self.combine(index, node), |features| Ok(Meaning::Features(features)))
     }
 
-    /// The meaning of a sigmoid or softmax: routing weights, unless it works on such or turns out to be a layer.
+    /// The meaning of a sigmoid or softmax: routing weights, unless it turns out to be a layer. Of several in a row the last
+    /// one routes, since nothing is linear in what came before it.
     fn gate(&mut self, index: usize, node: &'a Node, output: &'a str) -> Result<Meaning, Fault> {
-        if self.eager {
-            let layer = if node.operator == "Softmax" {
+        let input = self.meanings.get(node.input(0).unwrap_or_default());
+        let is_softmax = node.operator == "Softmax";
+        // Routing weights are a vector.
+        let of_map = match input {
+            Some(Meaning::Features(features)) => {
+                self.shape(features).pixels() > 1 && !is_vector(self.trace.shape(output))
+            }
+            _ => false,
+        };
+        if self.eager || (of_map && !is_softmax) {
+            let layer = if is_softmax {
                 Some(self.softmax(node, output)?)
             } else {
                 self.activation(node, node.input(0).unwrap_or_default(), Function::Sigmoid, output)?
             };
             return layer.map(Meaning::Features).ok_or_else(|| unsupported(node));
         }
-        if matches!(self.meanings.get(node.input(0).unwrap_or_default()), Some(Meaning::Features(_))) {
-            return Ok(Meaning::Routed(output.into()));
+        if !matches!(input, Some(Meaning::Features(_))) {
+            self.combine(index, node)?;
         }
-        match self.combine(index, node)? {
-            Meaning::Routed(gate) => Ok(Meaning::Routed(gate)),
-            _ => Ok(Meaning::Routed(output.into())),
-        }
+        Ok(Meaning::Routed(output.into()))
     }
 
     /// A value as a tensor of the network, adding the layer that computes it if need be.
@@ -361,14 +369,23 @@ impl<'a> Importer<'a> {
     }
 }
 
-/// Refuses kernels that became NaN or infinite, as by a batch norm with a negative variance.
+/// A node may become several layers, such as one that copies a pool's result to the output.
+fn make_names_unique(network: &mut Network) {
+    let mut taken = HashSet::new();
+    for layer in &mut network.layers {
+        layer.name = free_name(std::mem::take(&mut layer.name), |name| !taken.contains(name));
+        taken.insert(layer.name.clone());
+    }
+}
+
+/// Refuses kernels that became NaN or infinite, as by a product beyond float32.
 fn check_numbers(source: &Source, network: &Network) -> Result<(), Fault> {
     for layer in &network.layers {
         let Some(kernels) = layer.op.kernels() else { continue };
         let numbers = kernels.experts.iter().chain(&kernels.expert_biases).chain([&kernels.bias]);
         if numbers.flatten().any(|number| !number.is_finite()) {
             let reason = "its weights are NaN or infinite once what follows is folded into them";
-            let remedy = "check the training, the variances of batch norms and large constants first";
+            let remedy = "check the training and large constants first";
             let node = source.nodes.iter().find(|node| node.name == layer.name);
             return Err(match node {
                 Some(node) => Fault::at(node, reason, remedy),

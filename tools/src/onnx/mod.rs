@@ -15,6 +15,7 @@ mod combine;
 mod conv;
 mod engine;
 mod error;
+mod expand;
 mod fold;
 mod guard;
 mod import;
@@ -30,7 +31,6 @@ mod rename;
 mod routing;
 mod several;
 mod source;
-mod sum;
 mod tensor;
 mod trace;
 mod view;
@@ -129,12 +129,12 @@ fn import(source: &Source, trace: &Trace, engine: &Engine) -> Result<(Network, V
 }
 
 fn evaluator(source: &Source) -> Result<Engine, Fault> {
-    let error = match Engine::load(source.encode()?) {
+    let error = match Engine::load(source.encode()?, source.nodes.len()) {
         Ok(engine) => return Ok(engine),
         Err(error) => error,
     };
     for node in &source.nodes {
-        if let Err(error) = Engine::load(source.encode_node(node)?) {
+        if let Err(error) = Engine::load(source.encode_node(node)?, 1) {
             return Err(trace::not_evaluated(node, &error));
         }
     }

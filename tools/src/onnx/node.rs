@@ -7,7 +7,7 @@ use rten_onnx::onnx::{AttributeProto, AttributeType, NodeProto};
 use super::error::Fault;
 use super::operators;
 
-/// More nodes than any network for a microcontroller has; bounds the recursion of the evaluator's planner.
+/// More nodes than any network for a microcontroller has.
 const MAX_NODES: usize = 5000;
 
 /// An operator of the graph.

@@ -77,8 +77,8 @@ const KNOWN: [&str; 72] = [
     "Where",
 ];
 
-pub(super) fn is_known(operator: &str, domain: &str) -> bool {
-    matches!(domain, "" | "ai.onnx") && KNOWN.binary_search(&operator).is_ok()
+pub(super) fn is_known(operator: &str) -> bool {
+    KNOWN.binary_search(&operator).is_ok()
 }
 
 /// The nearest supported form of an operator that is not, or not where it stands.

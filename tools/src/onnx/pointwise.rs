@@ -18,7 +18,7 @@ const MAX_NODES: usize = 16;
 const TOLERANCE: f64 = 2e-5;
 
 /// Operators that work element by element.
-const OPERATORS: [&str; 33] = [
+const OPERATORS: [&str; 34] = [
     "Abs",
     "Add",
     "Cast",
@@ -28,6 +28,7 @@ const OPERATORS: [&str; 33] = [
     "Erf",
     "Exp",
     "Gelu",
+    "Greater",
     "HardSigmoid",
     "HardSwish",
     "Identity",
@@ -35,7 +36,6 @@ const OPERATORS: [&str; 33] = [
     "Log",
     "Max",
     "Min",
-    "Mish",
     "Mul",
     "Neg",
     "PRelu",
@@ -52,6 +52,7 @@ const OPERATORS: [&str; 33] = [
     "Swish",
     "Tanh",
     "ThresholdedRelu",
+    "Where",
 ];
 
 /// The functions of a graph.
@@ -116,7 +117,7 @@ impl<'a> Search<'a> {
         loop {
             if let [root] = open.iter().copied().collect::<Vec<_>>()[..]
                 && self.may_be_curved(last, &nodes)
-                && let Some(function) = self.evaluate(root, output)
+                && let Some(function) = self.evaluate(root, output, self.threshold(&nodes))
             {
                 // A sigmoid may turn out to yield routing weights.
                 return (function != Function::Sigmoid).then_some((root, function, nodes));
@@ -171,8 +172,16 @@ impl<'a> Search<'a> {
         !folded || (!clamp(last) && nodes.iter().any(|&index| clamp(index)))
     }
 
+    /// What the argument is compared with; infinity if it is not.
+    fn threshold(&self, nodes: &HashSet<usize>) -> f32 {
+        let nodes = nodes.iter().map(|&index| &self.source.nodes[index]);
+        let mut compared = nodes.filter(|node| node.operator == "Greater").filter_map(|node| node.input(1));
+        let bound = compared.next().and_then(|name| self.trace.floats(name));
+        bound.and_then(|bound| bound.first().copied()).unwrap_or(f32::INFINITY)
+    }
+
     /// The known function by which `output` depends on `root`.
-    fn evaluate(&self, root: &str, output: &str) -> Option<Function> {
+    fn evaluate(&self, root: &str, output: &str, threshold: f32) -> Option<Function> {
         let mut given: Vec<_> = self.trace.folded().collect();
         // Of as many dimensions as the value has, since constants may have as many.
         let mut dims = vec![1; self.trace.shape(root).len().max(1)];
@@ -186,7 +195,7 @@ impl<'a> Search<'a> {
             let index = self.points.iter().position(|&point| point == x);
             index.and_then(|index| values.get(index)).copied().unwrap_or(f32::NAN)
         };
-        let beta = at(0.0);
+        let at_zero = at(0.0);
         let known = [
             Function::HardSwish,
             Function::Sigmoid,
@@ -195,9 +204,9 @@ impl<'a> Search<'a> {
             Function::Gelu,
             Function::GeluTanh,
             Function::Mish,
-            Function::Softplus,
+            Function::Softplus { beta: std::f32::consts::LN_2 / at_zero, threshold },
             Function::LeakyRelu { slope: -at(-1.0) },
-            Function::HardSigmoid { alpha: (at(0.1) - beta) / 0.1, beta },
+            Function::HardSigmoid { alpha: (at(0.1) - at_zero) / 0.1, beta: at_zero },
             // The value far below zero is -alpha.
             Function::Elu { alpha: -at(-40.0) },
         ];

@@ -9,10 +9,10 @@ use rten_onnx::onnx::{
 
 use super::argmax;
 use super::error::Fault;
+use super::expand::expand;
 use super::import::Reordered;
 use super::node::{Node, named, simplify, unsupported};
 use super::operators;
-use super::sum;
 use super::tensor::{self, MAX_ELEMENTS};
 use super::wire;
 
@@ -53,15 +53,11 @@ impl Source {
         let output = only("output", graph.output.iter())?.name.clone().unwrap_or_default();
 
         let (nodes, mut initializers) = constants_apart(graph.node, graph.initializer)?;
-        let nodes = sum::in_pairs(nodes, &initializers);
+        let nodes = expand(nodes, &initializers);
         let (output, argmax) = argmax::cut(&nodes, output)?;
         let nodes = contributing(nodes, &output);
         let mut nodes = named(nodes)?;
-        for node in &nodes {
-            if !operators::is_known(&node.operator, node.proto.domain.as_deref().unwrap_or_default()) {
-                return Err(unsupported(node));
-            }
-        }
+        nodes.iter().try_for_each(check_operator)?;
 
         let mut readers = HashMap::from([(output.clone(), 1)]);
         for name in nodes.iter().flat_map(Node::given_inputs) {
@@ -204,6 +200,30 @@ fn contributing(nodes: Vec<NodeProto>, output: &str) -> Vec<NodeProto> {
     kept
 }
 
+/// Refuses operators that are not known, and what the evaluator does not take of those that are.
+fn check_operator(node: &Node) -> Result<(), Fault> {
+    let domain = node.proto.domain.as_deref().unwrap_or_default();
+    if !matches!(domain, "" | "ai.onnx") {
+        return Err(Fault::at(
+            node,
+            format!("is an operator of the domain `{domain}`"),
+            "export with ONNX's own operators alone: no custom ones, nor those that an optimiser put in",
+        ));
+    }
+    if !operators::is_known(&node.operator) {
+        return Err(unsupported(node));
+    }
+    if node.operator == "MaxPool" && node.ints("dilations").is_some_and(|steps| steps.iter().any(|&n| n != 1))
+    {
+        return Err(Fault::at(
+            node,
+            "its window has gaps (dilations)",
+            "use a pool without dilation, or a dilated Conv",
+        ));
+    }
+    Ok(())
+}
+
 fn check_tensors(nodes: &[Node], tensors: &[TensorProto]) -> Result<(), Fault> {
     let attributes = nodes.iter().flat_map(|node| node.proto.attribute.iter().filter_map(|a| a.t.as_ref()));
     for tensor in tensors.iter().chain(attributes) {
@@ -278,6 +298,30 @@ fn input_dims(input: &ValueInfoProto) -> Result<(Vec<usize>, bool), Fault> {
     Ok((dims, shape.dim[0].dim_value.is_none()))
 }
 
+/// The nodes by which a node depends on itself, from the first to read its result, if there are such.
+fn cycle(nodes: &[Node], node: &Node) -> Option<String> {
+    let producer = |name: &str| nodes.iter().find(|node| node.wanted_outputs().any(|output| output == name));
+    // The node that reads each one's result on the way to the first.
+    let mut reader: HashMap<&str, &Node> = HashMap::new();
+    let mut open = vec![node];
+    while let Some(next) = open.pop() {
+        for source in next.given_inputs().filter_map(producer) {
+            if !reader.contains_key(source.name.as_str()) {
+                reader.insert(&source.name, next);
+                open.push(source);
+            }
+        }
+    }
+    let mut names = vec![format!("`{}`", node.name)];
+    let mut next = reader.get(node.name.as_str())?;
+    while next.name != node.name {
+        names.push(format!("`{}`", next.name));
+        next = reader.get(next.name.as_str())?;
+    }
+    names.push(format!("`{}`", node.name));
+    Some(names.join(" -> "))
+}
+
 /// Checks that each value is computed once, and before it is read.
 fn check_order(nodes: &[Node], tensors: &[TensorProto], input: &str, output: &str) -> Result<(), Fault> {
     let mut known = HashSet::from([input]);
@@ -288,6 +332,13 @@ fn check_order(nodes: &[Node], tensors: &[TensorProto], input: &str, output: &st
     }
     for node in nodes {
         if let Some(name) = node.given_inputs().find(|name| !known.contains(name)) {
+            if let Some(cycle) = cycle(nodes, node) {
+                return Err(Fault::at(
+                    node,
+                    format!("is part of a cycle: {cycle}"),
+                    "a network must run from its input to its output: unroll what is recurrent",
+                ));
+            }
             return Err(Fault::at(
                 node,
                 format!("reads `{name}`, which nothing before it computes"),

@@ -34,10 +34,14 @@ pub(super) fn check(tensor: &TensorProto) -> Result<(), Complaint> {
         Some(other) => return Err((format!("has data type {other}"), "export the network in float32")),
         None => return Err(("has no data type".into(), "export the network again")),
     };
+    if tensor.dims.iter().any(|&dim| dim < 0) {
+        let reason = format!("has the shape {:?}, where no dimension may be negative", tensor.dims);
+        return Err((reason, "the file is damaged: export the network again"));
+    }
     let dims: Result<Vec<usize>, _> = tensor.dims.iter().map(|&dim| dim.try_into()).collect();
     let Some(elements) = dims.ok().and_then(element_count) else {
         return Err((
-            format!("has the shape {:?}, larger than 256 MiB or negative", tensor.dims),
+            format!("has the shape {:?}, larger than 256 MiB", tensor.dims),
             "a network for a microcontroller must be far smaller",
         ));
     };

@@ -104,6 +104,7 @@ fn evaluate(
     budget: &mut usize,
 ) -> Result<Vec<Value>, Fault> {
     let inputs: Vec<_> = node.inputs.iter().map(|name| values.get(name)).collect();
+    guard::check_window(node, &inputs)?;
     let Some(left) = guard::modest_count(node, &inputs).and_then(|count| budget.checked_sub(count)) else {
         return Err(Fault::at(
             node,

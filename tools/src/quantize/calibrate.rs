@@ -3,7 +3,7 @@
 use std::thread;
 
 use super::equalize::equalize;
-use super::options::Ranges;
+use super::options::RangeMethod;
 use super::ranges::Histogram;
 use crate::graph::{Layer, Network, Value};
 use crate::parallel;
@@ -74,8 +74,8 @@ struct Seen {
 }
 
 impl Calibration {
-    /// Runs the float reference on every input and equalises the network by what it sees. The result does not
-    /// depend on the number of threads.
+    /// Runs the float reference on every input and equalises the network by what it sees. Ranges are found by one
+    /// method a value. The result does not depend on the number of threads.
     ///
     /// # Errors
     ///
@@ -84,7 +84,7 @@ impl Calibration {
         network: &mut Network,
         reference: &Reference,
         inputs: &[&[f32]],
-        method: Ranges,
+        methods: &[RangeMethod],
     ) -> Result<Self, ReferenceError> {
         let seen = parallel::map(inputs, |input| see(network, reference, input))
             .into_iter()
@@ -101,9 +101,10 @@ impl Calibration {
         let gains = equalize(network, &of_channels, inputs.len());
         let extents: Vec<Range> =
             of_channels.iter().zip(&gains).map(|(ranges, gains)| widest(ranges, gains)).collect();
-        let ranges = match method {
-            Ranges::MinMax => extents.clone(),
-            _ => choose(network, reference, inputs, (&extents, &gains), method)?,
+        let ranges = if methods.iter().all(|&method| method == RangeMethod::MinMax) {
+            extents.clone()
+        } else {
+            choose(network, reference, inputs, (&extents, &gains), methods)?
         };
         let preactivation = |(id, layer): (usize, &Layer)| {
             let gains = &gains[layer.output];
@@ -121,19 +122,22 @@ impl Calibration {
         Ok(Self { gains, extents, ranges, preactivations, inputs, outputs })
     }
 
-    /// The same ranges, with no more than `count` of the samples.
-    #[must_use]
-    pub fn truncated(&self, count: usize) -> Self {
-        let count = count.min(self.inputs.len());
-        let preactivation =
-            |seen: &Preactivation| Preactivation { range: seen.range, means: seen.means[..count].to_vec() };
+    /// The same ranges, with every other of the samples from the first given, and no more than `count`.
+    pub(super) fn every_other(&self, first: usize, count: usize) -> Self {
+        fn chosen<T: Clone>(samples: &[T], first: usize, count: usize) -> Vec<T> {
+            samples.iter().skip(first).step_by(2).take(count).cloned().collect()
+        }
+        let preactivation = |seen: &Preactivation| Preactivation {
+            range: seen.range,
+            means: chosen(&seen.means, first, count),
+        };
         Self {
             gains: self.gains.clone(),
             extents: self.extents.clone(),
             ranges: self.ranges.clone(),
             preactivations: self.preactivations.iter().map(preactivation).collect(),
-            inputs: self.inputs[..count].to_vec(),
-            outputs: self.outputs[..count].to_vec(),
+            inputs: chosen(&self.inputs, first, count),
+            outputs: chosen(&self.outputs, first, count),
         }
     }
 }
@@ -163,13 +167,13 @@ fn see(network: &Network, reference: &Reference, input: &[f32]) -> Result<Seen, 
     })
 }
 
-/// Ranges by a method that looks at how numbers are distributed. The input keeps its own: it is data, often bytes.
+/// Ranges by methods that look at how numbers are distributed.
 fn choose(
     network: &Network,
     reference: &Reference,
     inputs: &[&[f32]],
     (extents, gains): (&[Range], &[Vec<f64>]),
-    method: Ranges,
+    methods: &[RangeMethod],
 ) -> Result<Vec<Range>, ReferenceError> {
     let names = value_names(network);
     let empty = || -> Vec<Histogram> { extents.iter().map(|&range| Histogram::new(range)).collect() };
@@ -193,9 +197,7 @@ fn choose(
             }
         }
     }
-    let mut ranges: Vec<Range> = histograms.iter().map(|histogram| histogram.choose(method)).collect();
-    ranges[network.input] = extents[network.input];
-    Ok(ranges)
+    Ok(histograms.iter().zip(methods).map(|(histogram, &method)| histogram.choose(method)).collect())
 }
 
 fn value_names(network: &Network) -> Vec<&str> {

@@ -18,7 +18,7 @@ use thiserror::Error;
 pub use calibrate::{Calibration, Preactivation, Range};
 pub use equalize::equalize;
 pub use kernels::interleave;
-pub use options::{Int16, Int16Error, Options, Ranges};
+pub use options::{Int16, NameError, NamedRange, Options, RangeMethod, Ranges};
 pub use sensitivity::{Quantized, Trade, WideTensor, quantize};
 
 use crate::graph::{self, Clamp, Network, ValueId};
@@ -43,9 +43,9 @@ pub enum QuantizeError {
         /// What the library finds wrong.
         reason: LayerError,
     },
-    /// A name that was given cannot be int16.
+    /// A name that was given in an option.
     #[error(transparent)]
-    Int16(#[from] Int16Error),
+    Name(#[from] NameError),
 }
 
 impl From<LayerError> for QuantizeError {
@@ -349,10 +349,10 @@ fn tensor(value: &graph::Value, element: ElementType, scale: f64, zero_point: i3
     }
 }
 
-/// The scale as the `f32` that the device knows; one for tensors that are always zero.
+/// The scale as the `f32` that the device knows: no less than the smallest that is normal, since the device divides by
+/// it, and one for tensors that are always zero.
 fn scale_or_one(scale: f64) -> f64 {
-    let scale = scale as f32;
-    if scale.is_normal() { f64::from(scale) } else { 1.0 }
+    if scale == 0.0 { 1.0 } else { f64::from((scale as f32).max(f32::MIN_POSITIVE)) }
 }
 
 fn smallest_f32_not_below(scale: f64) -> f64 {
@@ -382,5 +382,30 @@ fn bounds(tensor: &Tensor, clamp: Clamp) -> Requantize {
         zero_point: tensor.zero_point,
         min: bound(clamp.min),
         max: bound(clamp.max),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_of_all_sizes_keep_their_numbers() {
+        let value = graph::Value { onnx_name: String::new(), shape: condconv::Shape::vector(1) };
+        for exponent in -149..=120 {
+            let max = f64::from(exponent).exp2();
+            let smallest = f64::from(f32::MIN_POSITIVE);
+            for tensor in [int8(&value, Range { min: 0.0, max }), int16(&value, Range { min: 0.0, max })] {
+                assert!((tensor.scale as f32).is_normal());
+                assert!(
+                    tensor.scale <= (max / 255.0).max(smallest) * 1.000_001,
+                    "2^{exponent}: {}",
+                    tensor.scale
+                );
+                let back = tensor.dequantize(tensor.quantize(max));
+                assert!((back - max).abs() <= 0.51 * tensor.scale, "2^{exponent}: {back}");
+            }
+        }
+        assert_eq!(scale_or_one(0.0), 1.0);
     }
 }

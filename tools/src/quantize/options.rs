@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::graph::{Network, Op, ValueId};
@@ -13,12 +14,13 @@ use crate::graph::{Network, Op, ValueId};
 #[derive(Debug, Clone, Default, Args)]
 pub struct Options {
     /// Tensors to keep in int16: auto, none, or names of layers or tensors, separated by commas. auto takes those
-    /// that make much of the output's noise; each takes more RAM and time
+    /// that make much of the output's noise on calibration inputs held back; each takes more RAM and time
     #[arg(long, value_name = "auto|none|NAME,..", default_value = "none")]
     pub int16: Int16,
-    /// How far int8 tensors reach: as far as the calibration inputs, without the outermost 0.1 % of their numbers, or
-    /// where rounding and clipping together make the least squared error
-    #[arg(long, value_enum, default_value_t)]
+    /// How far int8 tensors reach: min-max, as far as the calibration inputs; percentile, without the outermost 0.1 %
+    /// of their numbers; mse, where rounding and clipping together make the least squared error. One for all, then
+    /// others for layers or tensors by name
+    #[arg(long, value_name = "METHOD[,NAME=METHOD..]", default_value = "min-max")]
     pub ranges: Ranges,
 }
 
@@ -47,8 +49,27 @@ impl FromStr for Int16 {
 }
 
 /// How far int8 tensors reach.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Ranges {
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Ranges {
+    /// Of all tensors but the network's input, which is data, often bytes, and reaches as far as that.
+    pub method: RangeMethod,
+    /// Of the outputs of these layers, or the tensors of these names.
+    pub named: Vec<NamedRange>,
+}
+
+/// How far one tensor reaches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NamedRange {
+    /// A layer or tensor.
+    pub name: String,
+    /// How its range is found.
+    pub method: RangeMethod,
+}
+
+/// How a range is found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RangeMethod {
     /// As far as the calibration inputs.
     #[default]
     MinMax,
@@ -58,12 +79,61 @@ pub enum Ranges {
     Mse,
 }
 
-/// A name that cannot be int16.
+impl From<RangeMethod> for Ranges {
+    fn from(method: RangeMethod) -> Self {
+        Self { method, named: Vec::new() }
+    }
+}
+
+impl FromStr for Ranges {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let method = |text: &str| {
+            RangeMethod::from_str(text.trim(), false)
+                .map_err(|_| format!("'{text}' is no method; choose min-max, percentile or mse"))
+        };
+        let mut parts = text.split(',');
+        let of_all = method(parts.next().unwrap_or_default())?;
+        let named = |part: &str| {
+            // Names may have an equals sign.
+            let (name, of_one) =
+                part.rsplit_once('=').ok_or_else(|| format!("'{part}' is no NAME=METHOD"))?;
+            Ok(NamedRange { name: name.trim().into(), method: method(of_one)? })
+        };
+        Ok(Self { method: of_all, named: parts.map(named).collect::<Result<_, String>>()? })
+    }
+}
+
+impl Ranges {
+    /// The method of each value.
+    pub(crate) fn resolve(&self, network: &Network) -> Result<Vec<RangeMethod>, NameError> {
+        let mut methods = vec![self.method; network.values.len()];
+        methods[network.input] = RangeMethod::MinMax;
+        for NamedRange { name, method } in &self.named {
+            methods[find(network, "--ranges", name)?] = *method;
+        }
+        Ok(methods)
+    }
+}
+
+/// A name for which there is no such choice.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Int16Error {
+pub enum NameError {
     /// There is no such name.
-    #[error("--int16: no layer or tensor is called '{0}'; `condconv inspect` lists the layers")]
-    Unknown(String),
+    #[error("{option}: no layer or tensor is called '{name}'; `condconv inspect` lists the layers")]
+    Unknown {
+        /// The option that names it.
+        option: &'static str,
+        /// The name given.
+        name: String,
+    },
+    /// A name is missing.
+    #[error("{0}: a name is empty; give names of layers or tensors with commas between")]
+    Empty(&'static str),
+    /// A word that is no name.
+    #[error("--int16: '{0}' stands for all tensors and takes no names beside it; give one or the other")]
+    Alone(String),
     /// Its reader takes int8 only.
     #[error(
         "--int16: '{name}' is read by '{reader}', which looks int8 numbers up in a table; name its result instead"
@@ -76,21 +146,33 @@ pub enum Int16Error {
     },
 }
 
-/// The tensors that names stand for.
-pub(super) fn resolve(network: &Network, names: &[String]) -> Result<BTreeSet<ValueId>, Int16Error> {
+/// The tensors that are to be int16.
+pub(super) fn resolve(network: &Network, names: &[String]) -> Result<BTreeSet<ValueId>, NameError> {
     names
         .iter()
         .map(|name| {
-            let layer = network.layers.iter().find(|layer| layer.name == *name);
-            let value = layer.map(|layer| layer.output);
-            let value = value.or_else(|| network.values.iter().position(|value| value.onnx_name == *name));
-            let value = source(network, value.ok_or_else(|| Int16Error::Unknown(name.clone()))?);
+            if matches!(name.as_str(), "auto" | "none") {
+                return Err(NameError::Alone(name.clone()));
+            }
+            let value = find(network, "--int16", name)?;
             match table_reader(network, value) {
-                Some(reader) => Err(Int16Error::Table { name: name.clone(), reader: reader.into() }),
+                Some(reader) => Err(NameError::Table { name: name.clone(), reader: reader.into() }),
                 None => Ok(value),
             }
         })
         .collect()
+}
+
+/// The tensor that the name of a layer or tensor stands for.
+fn find(network: &Network, option: &'static str, name: &str) -> Result<ValueId, NameError> {
+    if name.is_empty() {
+        return Err(NameError::Empty(option));
+    }
+    let of_layer = network.layers.iter().find(|layer| layer.name == name).map(|layer| layer.output);
+    of_layer
+        .or_else(|| network.values.iter().position(|value| value.onnx_name == name))
+        .map(|value| source(network, value))
+        .ok_or_else(|| NameError::Unknown { option, name: name.into() })
 }
 
 /// The tensor from which one takes its element type over.

@@ -1,7 +1,7 @@
 //! Ranges that leave the outermost numbers out.
 
 use super::calibrate::Range;
-use super::options::Ranges;
+use super::options::RangeMethod;
 
 /// Bins between the smallest and the largest number of a tensor.
 const BINS: usize = 2048;
@@ -44,11 +44,11 @@ impl Histogram {
     }
 
     /// The range that a method chooses; zero stays inside.
-    pub(super) fn choose(&self, method: Ranges) -> Range {
+    pub(super) fn choose(&self, method: RangeMethod) -> Range {
         match method {
-            Ranges::MinMax => self.range,
-            Ranges::Percentile => self.percentile(),
-            Ranges::Mse => self.least_squares(),
+            RangeMethod::MinMax => self.range,
+            RangeMethod::Percentile => self.percentile(),
+            RangeMethod::Mse => self.least_squares(),
         }
     }
 
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn percentile_leaves_outliers_out() {
-        let Range { min, max } = histogram().choose(Ranges::Percentile);
+        let Range { min, max } = histogram().choose(RangeMethod::Percentile);
         let bin = 101.0 / BINS as f64;
         assert!((min + 1.0).abs() <= bin && (max - 1.0).abs() <= bin, "{min} {max}");
     }
@@ -134,7 +134,7 @@ mod tests {
     fn least_squares_weighs_outliers() {
         // One number of 10,001 at distance d costs d^2; a step of r / 255 costs r^2 / 12 / 255^2 each: the best end is
         // close to 100 for one outlier among few numbers, and below for one among many.
-        let few = histogram().choose(Ranges::Mse);
+        let few = histogram().choose(RangeMethod::Mse);
         assert!(few.min <= -0.9, "{few:?}");
         let error = |max: f64| ((max + 1.0) / 255.0).powi(2) / 12.0 * 10_001.0 + (100.0 - max).powi(2);
         let best = (1..=STEPS)
@@ -145,7 +145,7 @@ mod tests {
         let more = many.clone();
         (0..1000).for_each(|_| many.merge(&more));
         many.counts[BINS - 1] = 1;
-        assert!(many.choose(Ranges::Mse).max < 0.1 * 100.0);
+        assert!(many.choose(RangeMethod::Mse).max < 0.1 * 100.0);
     }
 
     #[test]
@@ -153,7 +153,7 @@ mod tests {
         let mut sparse = Histogram::new(Range { min: 0.0, max: 1.0 });
         sparse.add(&[1.0], 1.0);
         sparse.add(&[0.0; 9999], 1.0);
-        assert_eq!(sparse.choose(Ranges::Percentile), Range { min: 0.0, max: 1.0 });
-        assert_eq!(sparse.choose(Ranges::Mse), Range { min: 0.0, max: 1.0 });
+        assert_eq!(sparse.choose(RangeMethod::Percentile), Range { min: 0.0, max: 1.0 });
+        assert_eq!(sparse.choose(RangeMethod::Mse), Range { min: 0.0, max: 1.0 });
     }
 }

@@ -311,3 +311,79 @@ fn experts_before_their_routing() {
     let names: Vec<_> = import.network.layers.iter().map(|layer| layer.name.as_str()).collect();
     assert_eq!(names, ["p", "hidden", "c"]);
 }
+
+/// Sigmoids where they may stand before a routing: on the map that the routing and the layer read, on the pooled vector,
+/// and in a hidden layer of the routing.
+#[test]
+fn sigmoids_before_the_routing() {
+    for gate in ["Sigmoid", "Softmax"] {
+        for (map, pooled, hidden) in
+            [(true, false, false), (false, true, false), (false, false, true), (true, true, true)]
+        {
+            let activation = |is_sigmoid| if is_sigmoid { "Sigmoid" } else { "Identity" };
+            let import = Build::new(&[1, 2, 9, 9])
+                .weights("k", &[6, 2, 1, 1])
+                .weights("h", &[6, 5])
+                .weights("fc", &[5, 3])
+                .weights("experts", &[3, 4 * 6 * 9])
+                .weights("more", &[3, 2 * 4])
+                .ints("kernel", &[4, 6, 3, 3])
+                .ints("pointwise", &[2, 4, 1, 1])
+                .node("Conv", "x k", "c")
+                .node(activation(map), "c", "s")
+                .node("GlobalAveragePool", "s", "pool")
+                .node(activation(pooled), "pool", "ps")
+                .node("Flatten", "ps", "flat")
+                .node("MatMul", "flat h", "hidden")
+                .node(activation(hidden), "hidden", "hs")
+                .node("MatMul", "hs fc", "logits")
+                .node(gate, "logits", "r")
+                .node("MatMul", "r experts", "m")
+                .node("Reshape", "m kernel", "w")
+                .node("Conv", "s w", "first")
+                .node("Sigmoid", "first", "between")
+                .node("MatMul", "r more", "n")
+                .node("Reshape", "n pointwise", "v")
+                .node("Conv", "between v", "y")
+                .import();
+            assert_eq!(import.network.routings.len(), 1, "shared");
+            let experts = crate::check::experts(&import.network);
+            assert_eq!(experts.iter().filter(|&&count| count == 3).count(), 2, "{experts:?}");
+        }
+    }
+}
+
+/// The sigmoid of a flattened map is a vector, and no routing weights all the same.
+#[test]
+fn routing_by_the_sigmoid_of_a_flattened_map() {
+    let import = Build::new(&[1, 2, 5, 5])
+        .weights("k", &[2, 2, 1, 1])
+        .weights("fc", &[50, 3])
+        .weights("experts", &[3, 8])
+        .ints("kernel", &[4, 2, 1, 1])
+        .node("Conv", "x k", "c")
+        .node("Flatten", "c", "flat")
+        .node("Sigmoid", "flat", "s")
+        .node("MatMul", "s fc", "logits")
+        .node("Sigmoid", "logits", "r")
+        .node("MatMul", "r experts", "m")
+        .node("Reshape", "m kernel", "w")
+        .node("Conv", "c w", "y")
+        .import();
+    assert_eq!(kernels(&import, import.network.layers.len() - 1).experts.len(), 3);
+}
+
+/// Two sigmoids of maps that meet before anything asks for either.
+#[test]
+fn sigmoids_of_two_maps_are_added() {
+    let import = Build::new(&[1, 2, 5, 6])
+        .weights("k", &[2, 2, 1, 1])
+        .weights("l", &[2, 2, 1, 1])
+        .node("Conv", "x k", "a")
+        .node("Conv", "x l", "b")
+        .node("Sigmoid", "a", "sa")
+        .node("Sigmoid", "b", "sb")
+        .node("Add", "sa sb", "y")
+        .import();
+    assert_eq!(import.network.layers.len(), 5);
+}

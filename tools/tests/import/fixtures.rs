@@ -6,6 +6,7 @@ use condconv_tools::npy::Samples;
 use condconv_tools::onnx::load;
 
 use crate::check::{assert_close, compare, experts};
+use crate::shipped;
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
@@ -53,15 +54,15 @@ fn networks_compute_what_their_files_state() {
 
 #[test]
 fn shipped_networks_are_imported() {
-    for data in ["digits", "watch", "watch_acc"] {
-        for kind in ["", "_static", "_wide"] {
-            let import = load(&repository(&format!("models/{data}{kind}.onnx")))
-                .unwrap_or_else(|error| panic!("{error}"));
-            assert_eq!(experts(&import.network).iter().any(|&n| n > 1), kind.is_empty(), "{data}{kind}");
-            let samples = repository(&format!("models/{data}.calibrate.npy"));
-            let samples = Samples::read(&samples, &import.input_dims).unwrap();
-            compare(&import, samples.iter().next().unwrap());
-        }
+    for (name, data) in shipped::NETWORKS {
+        let import = load(&shipped::file(name, "onnx")).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(
+            experts(&import.network).iter().any(|&n| n > 1),
+            name == data || name == "resnet8",
+            "{name}"
+        );
+        let samples = Samples::read(&shipped::file(data, "calibrate.npy"), &import.input_dims).unwrap();
+        compare(&import, samples.iter().next().unwrap());
     }
 }
 

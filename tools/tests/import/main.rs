@@ -11,3 +11,5 @@ mod norms;
 mod operators;
 mod order;
 mod refused;
+#[path = "../shared/shipped.rs"]
+mod shipped;

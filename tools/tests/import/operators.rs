@@ -55,6 +55,12 @@ fn assert_function(build: Build, expected: Function) {
             | (Function::Elu { alpha: a }, Function::Elu { alpha: b }) => {
                 assert!((a - b).abs() < 1e-4, "{a} in place of {b}");
             }
+            (Function::HardSigmoid { alpha: a, beta: b }, Function::HardSigmoid { alpha: c, beta: d })
+            | (Function::Softplus { beta: a, threshold: b }, Function::Softplus { beta: c, threshold: d })
+                if b == d =>
+            {
+                assert!((a - c).abs() < 1e-4, "{function:?}");
+            }
             (Function::HardSigmoid { alpha: a, beta: b }, Function::HardSigmoid { alpha: c, beta: d }) => {
                 assert!((a - c).abs() < 1e-4 && (b - d).abs() < 1e-4, "{function:?}")
             }
@@ -72,7 +78,8 @@ fn activations_as_one_node() {
     assert_function(node("Tanh"), Function::Tanh);
     assert_function(node("Gelu"), Function::Gelu);
     assert_function(node("Swish"), Function::Silu);
-    assert_function(node("Softplus"), Function::Softplus);
+    assert_function(node("Softplus"), Function::Softplus { beta: 1.0, threshold: f32::INFINITY });
+    assert_function(node("Mish"), Function::Mish);
     assert_function(node("Elu"), Function::Elu { alpha: 1.0 });
     assert_function(node("LeakyRelu"), Function::LeakyRelu { slope: 0.01 });
     assert_function(node("HardSigmoid"), Function::HardSigmoid { alpha: 0.2, beta: 0.5 });
@@ -110,11 +117,30 @@ fn activations_as_several_nodes() {
     assert_function(mish, Function::Mish);
 }
 
+/// As PyTorch's newer exporter writes it: with a threshold, and with `beta` unless it is 1.
+#[test]
+fn softplus_with_a_threshold() {
+    for threshold in [20.0, 5.0] {
+        let plain = scalar(conv(), "threshold", threshold)
+            .node("Softplus", "c", "s")
+            .node("Greater", "c threshold", "above")
+            .node("Where", "above c s", "y");
+        assert_function(plain, Function::Softplus { beta: 1.0, threshold });
+        let scaled = scalar(scalar(conv(), "threshold", threshold), "beta", 3.0)
+            .node("Mul", "c beta", "m")
+            .node("Softplus", "m", "s")
+            .node("Div", "s beta", "d")
+            .node("Greater", "m threshold", "above")
+            .node("Where", "above c d", "y");
+        assert_function(scaled, Function::Softplus { beta: 3.0, threshold });
+    }
+}
+
 /// A sigmoid that is read both by the product and by something else stays a layer.
 #[test]
 fn parts_of_functions_that_are_read_elsewhere() {
     let import = conv().node("Sigmoid", "c", "s").node("Mul", "c s", "m").node("Add", "m s", "y").import();
-    assert_eq!(names(&import.network), ["conv", "SiLU", "Sigmoid", "add"]);
+    assert_eq!(names(&import.network), ["conv", "Sigmoid", "SiLU", "add"]);
     let import = conv().node("Sigmoid", "c", "s").node("Mul", "c s", "m").node("Add", "m c", "y").import();
     assert_eq!(names(&import.network), ["conv", "SiLU", "add"]);
 }
@@ -516,4 +542,21 @@ fn gates_of_both_kinds() {
         .import();
     assert_eq!(names(&import.network), ["conv", "mean", "linear", "Sigmoid", "mul", "conv", "SiLU", "add"]);
     assert_eq!(import.network.routings.len(), 1);
+}
+
+/// Sigmoids of vectors, which might each have been routing weights.
+#[test]
+fn sigmoids_of_two_vectors_meet() {
+    for (operator, last) in [("Mul", "mul"), ("Add", "add")] {
+        let import = vector()
+            .weights("fc", &[4, 3])
+            .weights("fd", &[4, 3])
+            .node("MatMul", "f fc", "l")
+            .node("MatMul", "f fd", "m")
+            .node("Sigmoid", "l", "sl")
+            .node("Sigmoid", "m", "sm")
+            .node(operator, "sl sm", "y")
+            .import();
+        assert_eq!(names(&import.network), ["conv", "mean", "linear", "linear", "Sigmoid", "Sigmoid", last]);
+    }
 }

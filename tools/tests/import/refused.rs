@@ -108,7 +108,59 @@ fn pools_that_are_not_supported() {
     let uneven = conv().node_with("AveragePool", "c", "y", &uneven);
     assert_refused(uneven, Some("y"), "ceil_mode", "ceil_mode=0");
     let dilated = [("kernel_shape", Ints(&[2, 2])), ("dilations", Ints(&[2, 2]))];
-    assert_refused(conv().node_with("MaxPool", "c", "y", &dilated), Some("y"), "dilations", "");
+    assert_refused(
+        conv().node_with("MaxPool", "c", "y", &dilated),
+        Some("y"),
+        "gaps (dilations)",
+        "without dilation",
+    );
+}
+
+#[test]
+fn windows_larger_than_their_maps() {
+    let pool = |operator: &str| {
+        let window = [("kernel_shape", Ints(&[2, 5])), ("pads", Ints(&[0, 0, 0, 0]))];
+        conv().node_with(operator, "c", "y", &window)
+    };
+    for operator in ["MaxPool", "AveragePool"] {
+        assert_refused(
+            pool(operator),
+            Some("y"),
+            "window of 5 is larger than its map of 4",
+            "smaller kernel",
+        );
+    }
+    let dilated = [("dilations", Ints(&[4, 1])), ("pads", Ints(&[1, 0, 1, 0]))];
+    let dilated = conv().weights("v", &[2, 2, 3, 1]).node_with("Conv", "c v", "y", &dilated);
+    assert_refused(dilated, Some("y"), "window of 9 is larger than its map of 6 (axis 0", "smaller kernel");
+    let fits = [("dilations", Ints(&[4, 1])), ("pads", Ints(&[3, 0, 2, 0]))];
+    conv().weights("v", &[2, 2, 3, 1]).node_with("Conv", "c v", "y", &fits).import();
+}
+
+#[test]
+fn operators_of_another_domain() {
+    let mut build = conv().node("FusedConv", "c w", "y");
+    build.graph.node[1].domain = Some("com.microsoft".into());
+    assert_refused(build, Some("y"), "domain `com.microsoft`", "ONNX's own operators");
+}
+
+#[test]
+fn negative_dimensions() {
+    let mut build = conv().node("Relu", "c", "y");
+    build.graph.initializer[0].dims = vec![-2, 2, 1, 1];
+    assert_refused(build, Some("c"), "tensor `w` has the shape [-2, 2, 1, 1]", "export the network again");
+}
+
+/// Layers keep names of their own, whatever the file calls its nodes.
+#[test]
+fn names_that_are_not_unique() {
+    let window = [("kernel_shape", Ints(&[2, 2]))];
+    let mut build = conv().node("Sigmoid", "c", "s").node_with("MaxPool", "s", "y", &window);
+    for node in &mut build.graph.node {
+        node.name = Some("same".into());
+    }
+    let names: Vec<_> = build.import().network.layers.into_iter().map(|layer| layer.name).collect();
+    assert_eq!(names, ["same", "same_2", "same_3", "same_3'"]);
 }
 
 #[test]
@@ -303,7 +355,7 @@ fn batch_norms_of_negative_variance() {
         "c one one one variance",
         "y",
     );
-    assert_refused(norm, Some("c"), "NaN or infinite", "variances");
+    assert_refused(norm, Some("y"), "variance is -1 in channel 1", "training");
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use condconv_tools::convert::Model;
 use condconv_tools::graph::{Network, ValueId};
-use condconv_tools::quantized::Tensor;
+use condconv_tools::quantized::{Kernels, Tensor};
 use condconv_tools::reference::nhwc_from_nchw;
 use condconv_tools::run::Data;
 
 #[allow(dead_code, reason = "the importer's tests use the rest")]
 #[path = "../import/float.rs"]
-mod float;
+pub(crate) mod float;
 
 use float::{Exact, Rounding};
 
@@ -52,12 +52,14 @@ fn round(numbers: &mut [f64], tensor: &Tensor) {
     }
 }
 
-/// Decibels at the output, of the integer network, of the float network rounded like one, and of the float network
-/// with only its input rounded; and the largest difference between what the importer and the file say, relative to
-/// the largest output.
+/// Decibels at the output, of the integer network, of the float network rounded like one, of the same with the
+/// integer network's corrected biases, and of the float network with only its input rounded; and the largest difference
+/// between what the importer and the file say, relative to the largest output.
+#[derive(Debug)]
 pub(crate) struct Quality {
     pub(crate) integer: f64,
     pub(crate) rounded: f64,
+    pub(crate) corrected: f64,
     pub(crate) rounded_input: f64,
     pub(crate) import_error: f64,
 }
@@ -67,7 +69,8 @@ pub(crate) fn quality(model: &Model, samples: &[&[f32]]) -> Quality {
     let network = &model.plan.network;
     let runner = model.runner();
     let output = &network.tensors[network.output];
-    let (mut signal, mut integer, mut rounded, mut rounded_input) = (0.0, 0.0, 0.0, 0.0);
+    let with_correction = with_correction(model);
+    let (mut signal, mut integer, mut rounded, mut corrected, mut rounded_input) = (0.0, 0.0, 0.0, 0.0, 0.0);
     let (mut difference, mut largest) = (0.0f64, 0.0f64);
     for sample in samples {
         let nhwc = model.nhwc(sample);
@@ -82,6 +85,7 @@ pub(crate) fn quality(model: &Model, samples: &[&[f32]]) -> Quality {
         signal += exact.iter().map(|x| x * x).sum::<f64>();
         integer += noise(&integers);
         rounded += noise(&output_of(&model.equalized, &nhwc, &Rounded(&network.tensors)));
+        corrected += noise(&output_of(&with_correction, &nhwc, &Rounded(&network.tensors)));
         let rounding = RoundedInput(network.input, &network.tensors[network.input]);
         rounded_input += noise(&output_of(&model.import.network, &nhwc, &rounding));
         let reference = model.reference.run(sample, &[&output.onnx_name]).unwrap().remove(0);
@@ -94,9 +98,34 @@ pub(crate) fn quality(model: &Model, samples: &[&[f32]]) -> Quality {
     Quality {
         integer: decibels(integer),
         rounded: decibels(rounded),
+        corrected: decibels(corrected),
         rounded_input: decibels(rounded_input),
         import_error: difference / largest,
     }
+}
+
+/// The float network with the integer network's biases.
+fn with_correction(model: &Model) -> Network {
+    let mut network = model.equalized.clone();
+    for (float, integer) in network.layers.iter_mut().zip(&model.plan.network.layers) {
+        let (Some(float), Some(integer_kernels)) = (float.op.kernels_mut(), integer.op.kernels()) else {
+            continue;
+        };
+        let bias = match integer_kernels {
+            Kernels::Static(kernels) => &kernels.bias,
+            Kernels::Experts(kernels) => &kernels.bias,
+        };
+        let scale = model.plan.network.tensors[integer.output].scale;
+        let units = integer
+            .op
+            .requantize()
+            .unwrap()
+            .multipliers
+            .iter()
+            .map(|&m| f64::from(m) / 2f64.powi(32) * scale);
+        float.bias = bias.iter().zip(units).map(|(&bias, unit)| (f64::from(bias) * unit) as f32).collect();
+    }
+    network
 }
 
 fn output_of(network: &Network, nhwc: &[f32], rounding: &impl Rounding) -> Vec<f64> {

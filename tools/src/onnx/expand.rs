@@ -1,4 +1,5 @@
-//! Writes sums of however many tensors, and differences, as Adds of two, so that every value on the way has a name.
+//! Writes operators as several simpler ones: sums of however many tensors and differences as Adds of two, so that every
+//! value on the way has a name, and Mish, which the evaluator does not know.
 
 use std::collections::HashSet;
 
@@ -7,8 +8,8 @@ use rten_onnx::onnx::{NodeProto, TensorProto};
 use super::node::free_name;
 
 /// The nodes, with Adds in place of each Sum of three tensors or more and of each Sub of what is not stored in the file,
-/// and none for a Sum of one.
-pub(super) fn in_pairs(nodes: Vec<NodeProto>, stored: &[TensorProto]) -> Vec<NodeProto> {
+/// none for a Sum of one, and `x * tanh(softplus(x))` in place of Mish.
+pub(super) fn expand(nodes: Vec<NodeProto>, stored: &[TensorProto]) -> Vec<NodeProto> {
     let stored: HashSet<&str> = stored.iter().filter_map(|tensor| tensor.name.as_deref()).collect();
     let taken: HashSet<String> = nodes.iter().flat_map(|node| node.output.iter().cloned()).collect();
     let free = |name| free_name(name, |name| !taken.contains(name) && !stored.contains(name));
@@ -19,7 +20,7 @@ pub(super) fn in_pairs(nodes: Vec<NodeProto>, stored: &[TensorProto]) -> Vec<Nod
         output: vec![output],
         ..NodeProto::default()
     };
-    let pairs = |node: NodeProto| {
+    let simpler = |node: NodeProto| {
         let standard = matches!(node.domain.as_deref(), None | Some("" | "ai.onnx"));
         let operator = node.op_type.as_deref().filter(|_| standard);
         match (operator, &node.input[..], &node.output[..]) {
@@ -42,8 +43,17 @@ pub(super) fn in_pairs(nodes: Vec<NodeProto>, stored: &[TensorProto]) -> Vec<Nod
                 let sum = with(&node, "Add", vec![a.clone(), negated.clone()], output.clone());
                 vec![with(&node, "Neg", vec![b.clone()], negated), sum]
             }
+            (Some("Mish"), [x], [output]) => {
+                let [softplus, tanh] = ["softplus", "tanh"].map(|of| free(format!("{output}, {of}")));
+                let unnamed = NodeProto { name: None, ..node.clone() };
+                vec![
+                    with(&unnamed, "Softplus", vec![x.clone()], softplus.clone()),
+                    with(&unnamed, "Tanh", vec![softplus], tanh.clone()),
+                    with(&node, "Mul", vec![x.clone(), tanh], output.clone()),
+                ]
+            }
             _ => vec![node],
         }
     };
-    nodes.into_iter().flat_map(pairs).collect()
+    nodes.into_iter().flat_map(simpler).collect()
 }
