@@ -279,19 +279,19 @@ impl Geometry {
         self.output.len() * self.kernel_len()
     }
 
-    /// Words of scratch with which a convolution prepares the kernels of `channels` output channels at a time; among them its
+    /// Words of scratch with which a convolution prepares the kernels of `channels` output channels at a time, in twos; among them its
     /// columns, which are what four output pixels see of the input, as int16. Conditional layers need room for one channel at
     /// least, and so do static ones whose kernels are no multiple of four weights; others need room for none.
     ///
     /// ```
     /// use condconv::{Geometry, Shape, Window};
     /// let geometry = Geometry::new(Shape::new(8, 8, 4), 6, Window::new([3, 3]), 1).unwrap();
-    /// assert_eq!(geometry.scratch_words(0), 4 * 36 / 2);
-    /// assert_eq!(geometry.scratch_words(2), 4 * 36 / 2 + 2 * (36 / 2 + 1)); // kernels and biases
+    /// assert_eq!(geometry.scratch_words(0), 4 * 36 / 2 + 1); // and a pixel of padding
+    /// assert_eq!(geometry.scratch_words(2), geometry.scratch_words(0) + 2 * (36 / 2 + 1)); // kernels and biases
     /// ```
     #[must_use]
     pub const fn scratch_words(&self, channels: usize) -> usize {
-        4 * self.kernel_words() + self.staged_words() + channels * (self.kernel_words() + 1)
+        4 * self.kernel_words() + self.staged_words() + channels.div_ceil(2) * 2 * (self.kernel_words() + 1)
     }
 
     /// Words of scratch with which a depthwise convolution prepares the kernels of `channels` channels at a time, in whole
@@ -312,9 +312,10 @@ impl Geometry {
         self.kernel_len().div_ceil(4) * 2
     }
 
-    /// Words in which the bytes of a column are put together, if they do not come as words.
+    /// Words of padding that a tap sees; where runs of numbers are no whole words, those in which the bytes of four columns
+    /// are put together.
     pub(crate) const fn staged_words(&self) -> usize {
-        if self.runs_are_words() { 0 } else { self.kernel_len().div_ceil(4) }
+        if self.runs_are_words() { self.group_channels() / 4 } else { 4 * self.kernel_len().div_ceil(4) }
     }
 
     /// Whether all runs of numbers that lie side by side in memory are whole words.

@@ -166,7 +166,8 @@ fn scratch_words(network: &QuantizedNetwork, layer: &Layer) -> usize {
         return geometry.depthwise_scratch_words(channels);
     }
     let in_flash = matches!(kernels, Kernels::Static(_)) && geometry.kernel_len().is_multiple_of(4);
-    let words = geometry.scratch_words(if in_flash { 0 } else { channels });
+    let words =
+        geometry.scratch_words(if in_flash && std::env::var_os("NARROW").is_some() { 0 } else { channels });
     // The loops for int16 elements take no columns.
     if narrow { words } else { words - geometry.scratch_words(0) }
 }

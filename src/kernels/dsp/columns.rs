@@ -4,111 +4,218 @@
 //! pixel 0 (0, 2)   pixel 1 (0, 2)   pixel 2 (0, 2)   pixel 3 (0, 2)   pixel 0 (1, 3)   ..   pixel 3 (1, 3)   pixel 0 (4, 6)   ..
 //! ```
 
-use super::{both, widen};
-use crate::Geometry;
+use core::ops::Range;
+
+use super::both;
 use crate::quantize::Element;
+use crate::{Geometry, Shape};
 
 /// Pixels that are convolved at a time.
 pub(super) const PIXELS: usize = 4;
 
 /// Four numbers that each of four pixels sees.
-type Group = [i32; 2 * PIXELS];
+pub(super) type Group = [i32; 2 * PIXELS];
 
 /// The windows of one group's input channels.
 #[derive(Clone, Copy)]
 pub(super) struct Windows<'a> {
-    pub(super) geometry: &'a Geometry,
-    pub(super) zero_point: i32,
-    pub(super) group: usize,
-    pub(super) input: &'a [i8],
+    geometry: &'a Geometry,
+    zero_point: i32,
+    group: usize,
+    input: &'a [i8],
 }
 
-impl Windows<'_> {
-    /// Puts what `pixels` see, less the zero point, into the columns; padding is zero.
+/// Where a window begins: above or left of the map the numbers have wrapped around.
+#[derive(Clone, Copy)]
+struct Corner {
+    row: usize,
+    column: usize,
+}
+
+impl<'a> Windows<'a> {
+    /// The staged bytes are where padding, or what pixels see, is put together; from then on they are for
+    /// [`put`](Self::put) only.
+    pub(super) fn new(
+        geometry: &'a Geometry,
+        zero_point: i32,
+        group: usize,
+        input: &'a [i8],
+        staged: &mut [i8],
+    ) -> Self {
+        staged.fill(i8::saturate(zero_point));
+        Self { geometry, zero_point, group, input }
+    }
+
+    /// Puts what four pixels see, less the zero point, into the columns; padding is zero.
     #[inline(never)]
-    pub(super) fn put(&self, pixels: [usize; PIXELS], columns: &mut [i32], staged: &mut [i32]) {
+    pub(super) fn put(&self, pixels: [[usize; 2]; PIXELS], columns: &mut [i32], staged: &mut [i8]) {
         let groups = columns.as_chunks_mut::<{ 2 * PIXELS }>().0;
         let offset = both(-self.zero_point);
-        for (lane, pixel) in pixels.into_iter().enumerate() {
-            let mut at = 0;
-            if self.geometry.runs_are_words() {
-                self.for_each_run(pixel, |before, inside, after| {
-                    zero(&mut groups[at / 4..(at + before) / 4], lane);
-                    at += before;
-                    spread(inside, offset, &mut groups[at / 4..(at + inside.len()) / 4], lane);
-                    at += inside.len();
-                    zero(&mut groups[at / 4..(at + after) / 4], lane);
-                    at += after;
-                });
-            } else {
-                // Runs end within words, so they are put together as bytes first. Past the last is what was there before:
-                // kernels are zero there.
-                let bytes: &mut [i8] = bytemuck::must_cast_slice_mut(staged);
-                let outside = i8::saturate(self.zero_point);
-                self.for_each_run(pixel, |before, inside, after| {
-                    for byte in &mut bytes[at..at + before] {
-                        *byte = outside;
-                    }
-                    at += before;
-                    for (byte, x) in bytes[at..at + inside.len()].iter_mut().zip(inside) {
-                        *byte = *x;
-                    }
-                    at += inside.len();
-                    for byte in &mut bytes[at..at + after] {
-                        *byte = outside;
-                    }
-                    at += after;
-                });
-                spread(bytes, offset, groups, lane);
+        let corners = pixels.map(|pixel| self.corner(pixel));
+        if self.geometry.runs_are_words() {
+            self.put_runs(corners, staged, offset, groups);
+        } else {
+            // Runs end within words, so they are put together as bytes first. Past the last kernels are zero.
+            let len = 4 * groups.len();
+            for (corner, bytes) in corners.into_iter().zip(staged.chunks_exact_mut(len)) {
+                self.stage(corner, bytes);
             }
+            let mut lanes = staged.chunks_exact(len);
+            spread(core::array::from_fn(|_| lanes.next().unwrap_or_default()), offset, groups);
         }
     }
 
-    /// Calls `each` with every run of numbers that lie side by side in memory: how many of it are padding before the map,
-    /// those on the map, and how many are padding after it.
+    fn corner(&self, [y, x]: [usize; 2]) -> Corner {
+        let window = &self.geometry.window;
+        Corner {
+            row: (y * window.stride[0]).wrapping_sub(window.padding.top),
+            column: (x * window.stride[1]).wrapping_sub(window.padding.left),
+        }
+    }
+
+    /// The channels that the tap in that row and column of a kernel sees, unless it lies in the padding.
     #[inline(always)]
-    fn for_each_run(&self, pixel: usize, mut each: impl FnMut(usize, &[i8], usize)) {
-        let Geometry { input: shape, output, window, .. } = *self.geometry;
-        let (rows, first_row) = self.geometry.rows(pixel / output.width);
-        let (columns, first_column) = self.geometry.columns(pixel % output.width);
+    fn tap(&self, corner: Corner, row: usize, column: usize) -> Option<&'a [i8]> {
+        let Geometry { input: shape, window, .. } = *self.geometry;
+        let row = corner.row.wrapping_add(row * window.dilation[0]);
+        let column = corner.column.wrapping_add(column * window.dilation[1]);
         let depth = self.geometry.group_channels();
-        for row in 0..window.kernel[0] {
-            if !rows.contains(&row) || columns.is_empty() {
-                each(window.kernel[1] * depth, &[], 0);
+        let inside = row < shape.height && column < shape.width;
+        inside.then(|| {
+            &self.input[(row * shape.width + column) * shape.channels + self.group * depth..][..depth]
+        })
+    }
+
+    /// What columns of a row of a kernel see that are one run of memory, unless the row or the first of them lies in the
+    /// padding.
+    #[inline(always)]
+    fn run(&self, corner: Corner, row: usize, columns: &Range<usize>) -> Option<&'a [i8]> {
+        let Shape { height, width, channels } = self.geometry.input;
+        let row = corner.row.wrapping_add(row * self.geometry.window.dilation[0]);
+        let first = corner.column.wrapping_add(columns.start);
+        (row < height && first < width)
+            .then(|| &self.input[(row * width + first) * channels..][..columns.len() * channels])
+    }
+
+    /// The columns of a kernel that lie on the map, if they are neighbours there.
+    fn columns_inside(&self, corner: Corner) -> Range<usize> {
+        let len = self.geometry.window.kernel[1];
+        let width = self.geometry.input.width;
+        let left = 0usize.wrapping_sub(corner.column);
+        if left <= len {
+            left..len.min(width + left)
+        } else {
+            0..len.min(width.saturating_sub(corner.column))
+        }
+    }
+
+    /// Spreads runs of whole words.
+    #[inline(always)]
+    fn put_runs(&self, corners: [Corner; PIXELS], padding: &[i8], offset: i32, groups: &mut [Group]) {
+        let [rows, columns] = self.geometry.window.kernel;
+        let row_groups = groups.len() / rows;
+        let all = 0..columns;
+        let whole_rows =
+            self.geometry.whole_rows() && corners.iter().all(|corner| self.columns_inside(*corner) == all);
+        for (row, groups) in groups.chunks_exact_mut(row_groups).enumerate() {
+            if whole_rows
+                && let [Some(a), Some(b), Some(c), Some(d)] =
+                    corners.map(|corner| self.run(corner, row, &all))
+            {
+                spread([a, b, c, d], offset, groups);
                 continue;
             }
-            let input_row = (first_row + (row - rows.start) * window.dilation[0]) * shape.width;
+            for (column, groups) in groups.chunks_exact_mut(row_groups / columns).enumerate() {
+                let tap = |corner| self.tap(corner, row, column).unwrap_or(padding);
+                spread(corners.map(tap), offset, groups);
+            }
+        }
+    }
+
+    /// Copies what one pixel sees.
+    fn stage(&self, corner: Corner, bytes: &mut [i8]) {
+        let [rows, columns] = self.geometry.window.kernel;
+        let depth = self.geometry.group_channels();
+        bytes.fill(i8::saturate(self.zero_point));
+        let mut put = |row: usize, column: usize, run: &[i8]| {
+            bytes[(row * columns + column) * depth..][..run.len()].copy_from_slice(run);
+        };
+        let inside = self.columns_inside(corner);
+        for row in 0..rows {
             if self.geometry.whole_rows() {
-                let from = (input_row + first_column) * depth;
-                let inside = &self.input[from..from + columns.len() * depth];
-                each(columns.start * depth, inside, (window.kernel[1] - columns.end) * depth);
-                continue;
+                put(row, inside.start, self.run(corner, row, &inside).unwrap_or_default());
+            } else {
+                (0..columns)
+                    .for_each(|column| put(row, column, self.tap(corner, row, column).unwrap_or_default()));
             }
-            each(columns.start * depth, &[], 0);
-            for tap in 0..columns.len() {
-                let column = first_column + tap * window.dilation[1];
-                let from = (input_row + column) * shape.channels + self.group * depth;
-                each(0, &self.input[from..from + depth], 0);
-            }
-            each((window.kernel[1] - columns.end) * depth, &[], 0);
         }
     }
 }
 
-/// Widens whole words of a run into a lane and adds `offset` to each half.
-#[inline(never)]
-fn spread(run: &[i8], offset: i32, groups: &mut [Group], lane: usize) {
-    let lane = lane % PIXELS;
-    for (group, bytes) in groups.iter_mut().zip(run.as_chunks::<4>().0) {
-        [group[lane], group[lane + PIXELS]] = widen(*bytes, offset);
+/// Widens what four pixels see, each as many bytes as four a group, and adds `offset` to each half.
+///
+/// # Panics
+///
+/// If they are not as many.
+#[inline(always)]
+fn spread(pixels: [&[i8]; PIXELS], offset: i32, groups: &mut [Group]) {
+    assert!(!groups.is_empty() && pixels.iter().all(|pixel| pixel.len() == 4 * groups.len()));
+    #[cfg(target_arch = "arm")]
+    native(pixels, offset, groups);
+    #[cfg(not(target_arch = "arm"))]
+    for (i, group) in groups.iter_mut().enumerate() {
+        for (lane, pixel) in pixels.iter().enumerate() {
+            [group[lane], group[lane + PIXELS]] = super::widen(pixel.as_chunks().0[i], offset);
+        }
     }
 }
 
-#[inline(never)]
-fn zero(groups: &mut [Group], lane: usize) {
-    let lane = lane % PIXELS;
-    for group in groups {
-        group[lane] = 0;
-        group[lane + PIXELS] = 0;
+#[cfg(target_arch = "arm")]
+#[allow(unsafe_code, reason = "a loop that needs every register")]
+fn native(pixels: [&[i8]; PIXELS], offset: i32, groups: &mut [Group]) {
+    use core::arch::naked_asm;
+
+    /// # Safety
+    ///
+    /// Groups can be written from `groups` to `end`, at least one, and four bytes be read for each from each pixel on.
+    #[unsafe(naked)]
+    unsafe extern "C" fn spread(
+        pixels: &[*const i8; PIXELS],
+        offset: i32,
+        groups: *mut Group,
+        end: *const Group,
+    ) {
+        // r0..r3 pixels; r4..r7 bytes; r8..r11 pairs; r12 groups; lr offset. On the stack: the end.
+        naked_asm!(
+            "push {{r4-r11, lr}}",
+            "push {{r3}}",
+            "mov lr, r1",
+            "mov r12, r2",
+            "ldmia r0, {{r0-r3}}",
+            "2:",
+            "ldr r4, [r0], #4",
+            "ldr r5, [r1], #4",
+            "ldr r6, [r2], #4",
+            "ldr r7, [r3], #4",
+            "sxtab16 r8, lr, r4",
+            "sxtab16 r9, lr, r5",
+            "sxtab16 r10, lr, r6",
+            "sxtab16 r11, lr, r7",
+            "stmia r12!, {{r8-r11}}",
+            "sxtab16 r8, lr, r4, ror #8",
+            "sxtab16 r9, lr, r5, ror #8",
+            "sxtab16 r10, lr, r6, ror #8",
+            "sxtab16 r11, lr, r7, ror #8",
+            "ldr r4, [sp]",
+            "stmia r12!, {{r8-r11}}",
+            "cmp r12, r4",
+            "bne 2b",
+            "add sp, #4",
+            "pop {{r4-r11, pc}}",
+        )
     }
+
+    let ends = groups.as_mut_ptr_range();
+    // SAFETY: the caller has checked that each pixel has four bytes for each group, and that there is a group.
+    unsafe { spread(&pixels.map(<[i8]>::as_ptr), offset, ends.start, ends.end) };
 }

@@ -10,13 +10,26 @@ use crate::kernel_source::StaticKernels;
 use crate::mixing::Mixture;
 use crate::{Geometry, Requantize};
 
+/// Four weights of each of two channels: `even 0, even 1, odd 0, odd 1`.
+pub(crate) type Pairs = [i32; 4];
+
+/// Puts one channel's into their lane.
+#[inline(always)]
+pub(super) fn put(pairs: &mut Pairs, lane: usize, [even, odd]: [i32; 2]) {
+    pairs[lane & 1] = even;
+    pairs[(lane & 1) + 2] = odd;
+}
+
+/// Fewest channels for which it pays to make kernels wide that could be read from flash.
+const WIDE_CHANNELS: usize = 8;
+
 /// Kernels in the order that a loop wants.
 pub(crate) trait Source {
     /// All kernels, where they lie in flash in whole words.
     fn in_flash(&self) -> Option<&StaticKernels<'_>>;
 
-    /// Writes a channel's kernel, wide.
-    fn wide(&self, channel: usize, words: &mut [i32]);
+    /// Writes a channel's kernel into a lane of two channels' wide words.
+    fn wide(&self, channel: usize, pairs: &mut [Pairs], lane: usize);
 
     /// Hands over a channel's weights, in their order.
     fn for_each_weight(&self, channel: usize, each: impl FnMut(usize, i16));
@@ -30,14 +43,14 @@ impl Source for StaticKernels<'_> {
         self.kernel_len().is_multiple_of(4).then_some(self)
     }
 
-    fn wide(&self, channel: usize, words: &mut [i32]) {
+    fn wide(&self, channel: usize, pairs: &mut [Pairs], lane: usize) {
         let (bytes, rest) = self.of(channel..channel + 1).as_chunks::<4>();
-        let (pairs, last) = words.as_chunks_mut::<2>().0.split_at_mut(bytes.len());
-        for (pair, bytes) in pairs.iter_mut().zip(bytes) {
-            *pair = widen(*bytes, 0);
+        let (whole, last) = pairs.split_at_mut(bytes.len());
+        for (pairs, bytes) in whole.iter_mut().zip(bytes) {
+            put(pairs, lane, widen(*bytes, 0));
         }
-        if let Some(pair) = last.first_mut() {
-            *pair = widen(padded(rest), 0);
+        if let Some(pairs) = last.first_mut() {
+            put(pairs, lane, widen(padded(rest), 0));
         }
     }
 
@@ -57,8 +70,8 @@ impl Source for Mixture<'_> {
         None
     }
 
-    fn wide(&self, channel: usize, words: &mut [i32]) {
-        mix_wide(self, channel, words);
+    fn wide(&self, channel: usize, pairs: &mut [Pairs], lane: usize) {
+        mix_wide(self, channel, pairs, lane);
     }
 
     fn for_each_weight(&self, channel: usize, each: impl FnMut(usize, i16)) {
@@ -87,56 +100,79 @@ pub(crate) fn convolve(
 ) {
     let (columns, rest) = scratch.split_at_mut(PIXELS * geometry.kernel_words());
     let (staged, rest) = rest.split_at_mut(geometry.staged_words());
+    let staged: &mut [i8] = bytemuck::must_cast_slice_mut(staged);
     let group_channels = geometry.output.channels / geometry.groups;
     for group in 0..geometry.groups {
-        let windows = Windows { geometry, zero_point, group, input };
+        let windows = Windows::new(geometry, zero_point, group, input, staged);
         let channels = group * group_channels..(group + 1) * group_channels;
         let mut run = |channels: Range<usize>, weights: Weights<'_>, bias: &[i32]| {
             let multipliers = &requantize.multipliers()[channels.clone()];
             let block = Block { weights, bias, multipliers, zero_point: requantize.zero_point() };
-            convolve_block(&windows, &block, requantize.bounds(), channels, columns, staged, output);
+            convolve_block(
+                geometry,
+                &windows,
+                &block,
+                requantize.bounds(),
+                channels,
+                columns,
+                staged,
+                output,
+            );
         };
-        if let Some(kernels) = source.in_flash() {
+        let pair_words = 2 * geometry.kernel_words();
+        let step = rest.len() / (pair_words + 2) * 2;
+        if let Some(kernels) = source.in_flash()
+            && step < WIDE_CHANNELS.min(group_channels)
+        {
             let weights = Weights::Narrow(kernels.of(channels.clone()));
             run(channels.clone(), weights, &kernels.bias()[channels]);
             continue;
         }
-        let words = geometry.kernel_words();
-        let step = rest.len() / (words + 1);
         assert!(step > 0);
-        let (kernels, bias) = rest.split_at_mut(step * words);
+        let (kernels, bias) = rest.split_at_mut(step / 2 * pair_words);
         for first in channels.clone().step_by(step) {
             let channels = first..channels.end.min(first + step);
-            let kernels = &mut kernels[..channels.len() * words];
-            let bias = &mut bias[..channels.len()];
-            for ((channel, kernel), bias) in
-                channels.clone().zip(kernels.chunks_exact_mut(words)).zip(&mut *bias)
-            {
-                source.wide(channel, kernel);
-                *bias = source.bias(channel);
+            let kernels = &mut kernels[..channels.len().div_ceil(2) * pair_words];
+            for (i, channel) in channels.clone().enumerate() {
+                let pairs = kernels[i / 2 * pair_words..][..pair_words].as_chunks_mut::<4>().0;
+                source.wide(channel, pairs, i);
+                bias[i] = source.bias(channel);
             }
-            run(channels, Weights::Wide(kernels), bias);
+            run(channels.clone(), Weights::Wide(kernels), &bias[..channels.len()]);
         }
     }
 }
 
 /// Convolves all pixels with a block of channels.
 #[inline(never)]
+#[allow(clippy::too_many_arguments, reason = "a loop, not an interface")]
 fn convolve_block(
+    geometry: &Geometry,
     windows: &Windows<'_>,
     block: &Block<'_>,
     bounds: (i32, i32),
     channels: Range<usize>,
     columns: &mut [i32],
-    staged: &mut [i32],
+    staged: &mut [i8],
     output: &mut [i8],
 ) {
-    let shape = windows.geometry.output;
+    let shape = geometry.output;
+    let [mut y, mut x] = [0, 0];
     for first in (0..shape.pixels()).step_by(PIXELS) {
-        // Past the last pixel the last is computed again.
-        let pixels = core::array::from_fn(|lane| (first + lane).min(shape.pixels() - 1));
+        let mut pixels = [[0; 2]; PIXELS];
+        let mut places = [0; PIXELS];
+        for (lane, (pixel, place)) in pixels.iter_mut().zip(&mut places).enumerate() {
+            *pixel = [y, x];
+            *place = (first + lane).min(shape.pixels() - 1) * shape.channels + channels.start;
+            // Past the last pixel the last is computed again.
+            if x + 1 < shape.width {
+                x += 1;
+            } else if y + 1 < shape.height {
+                [y, x] = [y + 1, 0];
+            }
+        }
         windows.put(pixels, columns, staged);
-        block.multiply(columns, pixels.map(|pixel| pixel * shape.channels + channels.start), output);
+        block.multiply(columns, places, output);
         if bounds != (-128, 127) {
             let (min, max) = (bounds.0 as i8, bounds.1 as i8);
             for pixel in first..shape.pixels().min(first + PIXELS) {

@@ -79,14 +79,16 @@ fn convolve_block(
     output: &mut [i8],
 ) {
     let Geometry { input: shape, output: out_shape, window, .. } = *geometry;
+    let mut xs = 0..out_shape.width;
+    let is_inside = |x: &usize| geometry.columns(*x).0.len() == window.kernel[1];
+    let first = xs.find(is_inside).unwrap_or(out_shape.width);
+    let inside = first..xs.find(|x| !is_inside(x)).unwrap_or(out_shape.width);
     for y in 0..out_shape.height {
         let (rows, first_row) = geometry.rows(y);
         let mut x = 0;
         while x < out_shape.width {
             let (columns, first_column) = geometry.columns(x);
-            let whole = columns.len() == window.kernel[1];
-            let alike = (x + 1..out_shape.width).take_while(|&x| whole && geometry.columns(x).0 == columns);
-            let pixels = 1 + alike.count();
+            let pixels = if inside.contains(&x) { inside.len() } else { 1 };
             let run = Run {
                 input: (first_row * shape.width + first_column) * shape.channels + channels.start,
                 output: (y * out_shape.width + x) * out_shape.channels + channels.start,

@@ -1,20 +1,21 @@
 //! Mixing: four experts a word, two multiply-accumulates an instruction.
 
+use super::conv::{Pairs, put};
 use super::instructions::smlad;
 use super::{pair, widen};
 use crate::MAX_EXPERTS;
 use crate::mixing::Mixture;
 
-/// Mixes one channel's kernel, wide.
+/// Mixes one channel's kernel into a lane of wide words.
 #[inline(never)]
-pub(super) fn mix_wide(mixture: &Mixture<'_>, channel: usize, words: &mut [i32]) {
+pub(super) fn mix_wide(mixture: &Mixture<'_>, channel: usize, pairs: &mut [Pairs], lane: usize) {
     let mixer = Mixer::new(mixture, channel);
     let len = mixture.experts.kernel_len();
     // The usual numbers of experts have loops without a loop inside.
     match (mixer.quads, mixer.tail_count) {
-        (1, 0) => fill(len, words, |k| mixer.weight::<1>(k)),
-        (2, 0) => fill(len, words, |k| mixer.weight::<2>(k)),
-        _ => fill(len, words, |k| mixer.weight::<0>(k)),
+        (1, 0) => fill(len, pairs, lane, |k| mixer.weight::<1>(k)),
+        (2, 0) => fill(len, pairs, lane, |k| mixer.weight::<2>(k)),
+        _ => fill(len, pairs, lane, |k| mixer.weight::<0>(k)),
     }
 }
 
@@ -28,16 +29,16 @@ pub(super) fn mixed_weights(mixture: &Mixture<'_>, channel: usize, mut each: imp
 
 /// Fills wide words with the weights 0, 1, 2.. of a kernel, and with zeros past its end.
 #[inline(always)]
-fn fill(len: usize, words: &mut [i32], weight: impl Fn(usize) -> i32) {
-    let (whole, last) = words.as_chunks_mut::<2>().0.split_at_mut(len / 4);
+fn fill(len: usize, pairs: &mut [Pairs], lane: usize, weight: impl Fn(usize) -> i32) {
+    let (whole, last) = pairs.split_at_mut(len / 4);
     let mut k = 0;
-    for words in whole {
-        *words = [pair(weight(k), weight(k + 2)), pair(weight(k + 1), weight(k + 3))];
+    for pairs in whole {
+        put(pairs, lane, [pair(weight(k), weight(k + 2)), pair(weight(k + 1), weight(k + 3))]);
         k += 4;
     }
-    if let Some(words) = last.first_mut() {
+    if let Some(pairs) = last.first_mut() {
         let at = |k: usize| if k < len { weight(k) } else { 0 };
-        *words = [pair(at(k), at(k + 2)), pair(at(k + 1), 0)];
+        put(pairs, lane, [pair(at(k), at(k + 2)), pair(at(k + 1), 0)]);
     }
 }
 

@@ -7,7 +7,8 @@ use super::columns::PIXELS;
 pub(super) enum Weights<'a> {
     /// As they lie in flash, each a multiple of four weights.
     Narrow(&'a [i8]),
-    /// As wide words.
+    /// As wide words of two channels: `even 0, even 1, odd 0, odd 1` for four weights of each. Of an odd number the last has
+    /// no partner.
     Wide(&'a [i32]),
 }
 
@@ -29,13 +30,13 @@ impl Block<'_> {
     /// If lengths do not fit together.
     pub(super) fn multiply(&self, columns: &[i32], places: [usize; PIXELS], output: &mut [i8]) {
         let channels = self.bias.len();
-        let words = match self.weights {
-            Weights::Narrow(weights) => weights.len() / 4 * 2,
-            Weights::Wide(weights) => weights.len(),
+        let groups = columns.len() / (2 * PIXELS);
+        let fits = match self.weights {
+            Weights::Narrow(weights) => weights.len() == 4 * groups * channels,
+            Weights::Wide(weights) => weights.len() == 4 * groups * channels.div_ceil(2),
         };
         assert!(
-            columns.len().is_multiple_of(2 * PIXELS)
-                && words == channels * (columns.len() / PIXELS)
+            fits && columns.len().is_multiple_of(2 * PIXELS)
                 && self.multipliers.len() == channels
                 && channels > 0
                 && places.iter().all(|&place| place <= output.len() && output.len() - place >= channels)
@@ -76,17 +77,19 @@ impl Block<'_> {
     fn computed(&self, columns: &[i32], places: [usize; PIXELS], output: &mut [i8]) {
         use super::instructions::{smlad, smmlar};
         use super::widen;
-        let kernel_words = columns.len() / PIXELS;
         for (channel, (&bias, &multiplier)) in self.bias.iter().zip(self.multipliers).enumerate() {
             let mut sums = [bias; PIXELS];
-            for (k, columns) in columns.chunks_exact(PIXELS).enumerate() {
-                let at = channel * kernel_words + k;
-                let word = match self.weights {
-                    Weights::Narrow(weights) => widen(weights.as_chunks().0[at / 2], 0)[at % 2],
-                    Weights::Wide(weights) => weights[at],
+            let groups = columns.as_chunks::<{ 2 * PIXELS }>().0;
+            for (k, columns) in groups.iter().enumerate() {
+                let [even, odd] = match self.weights {
+                    Weights::Narrow(weights) => widen(weights.as_chunks().0[channel * groups.len() + k], 0),
+                    Weights::Wide(weights) => {
+                        let pairs = weights.as_chunks::<4>().0[channel / 2 * groups.len() + k];
+                        [pairs[channel % 2], pairs[channel % 2 + 2]]
+                    }
                 };
-                for (sum, column) in sums.iter_mut().zip(columns) {
-                    *sum = smlad(word, *column, *sum);
+                for (pixel, sum) in sums.iter_mut().enumerate() {
+                    *sum = smlad(odd, columns[pixel + PIXELS], smlad(even, columns[pixel], *sum));
                 }
             }
             for (place, sum) in places.into_iter().zip(sums) {
@@ -115,104 +118,221 @@ mod arm {
         pub(super) zero_point: i32,
     }
 
-    // r0 call, later kernel; r1 columns; r2 r3 wide weights; r4..r7 columns of four pixels; r8..r11 accumulators;
-    // r12 end of the columns; lr call.
-    macro_rules! products {
-        () => {
-            "ldmia r1!, {{r4-r7}}
-             smlad r8, r2, r4, r8
-             smlad r9, r2, r5, r9
-             smlad r10, r2, r6, r10
-             smlad r11, r2, r7, r11
-             ldmia r1!, {{r4-r7}}
-             smlad r8, r3, r4, r8
-             smlad r9, r3, r5, r9
-             smlad r10, r3, r6, r10
-             smlad r11, r3, r7, r11
-             "
-        };
-    }
-    macro_rules! narrow_group {
-        () => {
-            concat!("ldr r2, [r0], #4\n sxtb16 r3, r2, ror #8\n sxtb16 r2, r2\n", products!())
-        };
-    }
-    macro_rules! wide_group {
-        () => {
-            concat!("ldmia r0!, {{r2, r3}}\n", products!())
-        };
-    }
-    macro_rules! multiply {
-        ($(#[$doc:meta])* $name:ident, $weight:ty, $group:ident) => {
-            $(#[$doc])*
-            ///
-            /// # Safety
-            ///
-            /// The pointers of the call are those of the slices that their names say; each output can take a byte for every
-            /// bias, and there are as many multipliers, and kernels of as many words as columns have in a lane.
-            #[unsafe(naked)]
-            pub(super) unsafe extern "C" fn $name(call: *mut Call, kernels: *const $weight) {
-                naked_asm!(
-                    "push {{r4-r11, lr}}",
-                    "mov lr, r0",
-                    "mov r0, r1",
-                    // A channel: the accumulators start with its bias.
-                    "2:",
-                    "ldrd r1, r12, [lr, #16]",
-                    "ldr r2, [lr, #28]",
-                    "ldr r8, [r2]",
-                    "mov r9, r8",
-                    "mov r10, r8",
-                    "mov r11, r8",
-                    "cmp r1, r12",
-                    "beq 4f",
-                    "3:",
-                    $group!(),
-                    "cmp r1, r12",
-                    "bne 3b",
-                    "4:",
-                    "ldr r12, [lr, #24]",
-                    "cmp r1, r12",
-                    "beq 6f",
-                    "5:",
-                    $group!(), $group!(), $group!(), $group!(),
-                    "cmp r1, r12",
-                    "bne 5b",
-                    "6:",
-                    // Requantised, and a step to the next channel.
-                    "add r1, lr, #28",
-                    "ldmia r1, {{r2, r3, r4, r5}}",
-                    "ldr r6, [r3], #4",
-                    "adds r2, #4",
-                    "stmia r1!, {{r2, r3}}",
-                    "smmlar r8, r8, r6, r5",
-                    "smmlar r9, r9, r6, r5",
-                    "smmlar r10, r10, r6, r5",
-                    "smmlar r11, r11, r6, r5",
-                    "ssat r8, #8, r8",
-                    "ssat r9, #8, r9",
-                    "ssat r10, #8, r10",
-                    "ssat r11, #8, r11",
-                    "ldmia lr, {{r1, r3, r5, r6}}",
-                    "strb r8, [r1], #1",
-                    "strb r9, [r3], #1",
-                    "strb r10, [r5], #1",
-                    "strb r11, [r6], #1",
-                    "stmia lr, {{r1, r3, r5, r6}}",
-                    "cmp r2, r4",
-                    "bne 2b",
-                    "pop {{r4-r11, pc}}",
-                )
-            }
-        };
+    /// Multiplies with kernels as they lie in flash: 13 instructions for four weights and four pixels.
+    ///
+    /// # Safety
+    ///
+    /// The pointers of the call are those of the slices that their names say; each output can take a byte for every bias, and
+    /// there are as many multipliers, and kernels of as many words as columns have in a lane.
+    #[unsafe(naked)]
+    pub(super) unsafe extern "C" fn narrow(call: *mut Call, kernels: *const i8) {
+        // r0 kernel; r1 columns; r2 r3 weights; r4..r7 columns of four pixels; r8..r11 accumulators; r12 end of the columns;
+        // lr call.
+        macro_rules! group {
+            () => {
+                "ldr r2, [r0], #4
+                 ldmia r1!, {{r4-r7}}
+                 sxtb16 r3, r2, ror #8
+                 sxtb16 r2, r2
+                 smlad r8, r2, r4, r8
+                 smlad r9, r2, r5, r9
+                 smlad r10, r2, r6, r10
+                 smlad r11, r2, r7, r11
+                 ldmia r1!, {{r4-r7}}
+                 smlad r8, r3, r4, r8
+                 smlad r9, r3, r5, r9
+                 smlad r10, r3, r6, r10
+                 smlad r11, r3, r7, r11
+                 "
+            };
+        }
+        naked_asm!(
+            "push {{r4-r11, lr}}",
+            "mov lr, r0",
+            "mov r0, r1",
+            // A channel: the accumulators start with its bias.
+            "2:",
+            "ldrd r1, r12, [lr, #16]",
+            "ldr r2, [lr, #28]",
+            "ldr r8, [r2]",
+            "mov r9, r8",
+            "mov r10, r8",
+            "mov r11, r8",
+            "cmp r1, r12",
+            "beq 4f",
+            "3:",
+            group!(),
+            "cmp r1, r12",
+            "bne 3b",
+            "4:",
+            "ldr r12, [lr, #24]",
+            "cmp r1, r12",
+            "beq 6f",
+            "5:",
+            group!(),
+            group!(),
+            group!(),
+            group!(),
+            "cmp r1, r12",
+            "bne 5b",
+            "6:",
+            // Requantised, and a step to the next channel.
+            "add r1, lr, #28",
+            "ldmia r1, {{r2, r3, r4, r5}}",
+            "ldr r6, [r3], #4",
+            "adds r2, #4",
+            "stmia r1!, {{r2, r3}}",
+            "smmlar r8, r8, r6, r5",
+            "smmlar r9, r9, r6, r5",
+            "smmlar r10, r10, r6, r5",
+            "smmlar r11, r11, r6, r5",
+            "ldmia lr, {{r1, r3, r5, r6}}",
+            "ssat r8, #8, r8",
+            "ssat r9, #8, r9",
+            "ssat r10, #8, r10",
+            "ssat r11, #8, r11",
+            "strb r8, [r1], #1",
+            "strb r9, [r3], #1",
+            "strb r10, [r5], #1",
+            "strb r11, [r6], #1",
+            "stmia lr, {{r1, r3, r5, r6}}",
+            "cmp r2, r4",
+            "bne 2b",
+            "pop {{r4-r11, pc}}",
+        )
     }
 
-    multiply!(
-        /// Multiplies with kernels as they lie in flash: 13 instructions for 16 products.
-        narrow, i8, narrow_group
-    );
-    multiply!(
-        /// Multiplies with wide kernels: 11 instructions for 16 products.
-        wide, i32, wide_group
-    );
+    /// Multiplies with wide kernels, two channels at a time: 22 instructions for four weights of each and four pixels.
+    ///
+    /// # Safety
+    ///
+    /// As [`narrow`], but the kernels are those of half as many pairs of channels, rounded up; and so many pairs of biases can
+    /// be read.
+    #[unsafe(naked)]
+    pub(super) unsafe extern "C" fn wide(call: *mut Call, kernels: *const i32) {
+        // r0 kernels; r1 columns; r2 r3 weights of two channels; r4 r5 columns of two pixels; r6..r9 and r10..r12, lr
+        // accumulators. On the stack: the end of the columns, the end of the odd columns, call.
+        macro_rules! half {
+            () => {
+                "ldmia r0!, {{r2, r3}}
+                 ldmia r1!, {{r4, r5}}
+                 smlad r6, r2, r4, r6
+                 smlad r7, r2, r5, r7
+                 smlad r10, r3, r4, r10
+                 smlad r11, r3, r5, r11
+                 ldmia r1!, {{r4, r5}}
+                 smlad r8, r2, r4, r8
+                 smlad r9, r2, r5, r9
+                 smlad r12, r3, r4, r12
+                 smlad lr, r3, r5, lr
+                 "
+            };
+        }
+        macro_rules! group {
+            () => {
+                concat!(half!(), half!())
+            };
+        }
+        naked_asm!(
+            "push {{r4-r11, lr}}",
+            "mov r4, r0",
+            "mov r0, r1",
+            "ldrd r3, r2, [r4, #20]",
+            "push {{r2, r3, r4}}",
+            // Two channels: the accumulators start with their biases.
+            "2:",
+            "ldr r4, [sp, #8]",
+            "ldr r2, [r4, #28]",
+            "ldr r1, [r4, #16]",
+            "ldrd r6, r10, [r2]",
+            "mov r7, r6",
+            "mov r8, r6",
+            "mov r9, r6",
+            "mov r11, r10",
+            "mov r12, r10",
+            "mov lr, r10",
+            "ldr r4, [sp, #4]",
+            "cmp r1, r4",
+            "beq 4f",
+            "3:",
+            group!(),
+            "ldr r4, [sp, #4]",
+            "cmp r1, r4",
+            "bne 3b",
+            "4:",
+            "ldr r4, [sp]",
+            "cmp r1, r4",
+            "beq 6f",
+            "5:",
+            group!(),
+            group!(),
+            group!(),
+            group!(),
+            "ldr r4, [sp]",
+            "cmp r1, r4",
+            "bne 5b",
+            "6:",
+            // Requantised, and a step to the next two channels.
+            "ldr r4, [sp, #8]",
+            "ldr r5, [r4, #40]",
+            "add r1, r4, #28",
+            "ldmia r1, {{r1, r2, r3}}",
+            "adds r1, #8",
+            "cmp r1, r3",
+            "bhi 7f",
+            "ldr r3, [r2], #4",
+            "smmlar r6, r6, r3, r5",
+            "smmlar r7, r7, r3, r5",
+            "smmlar r8, r8, r3, r5",
+            "smmlar r9, r9, r3, r5",
+            "ldr r3, [r2], #4",
+            "smmlar r10, r10, r3, r5",
+            "smmlar r11, r11, r3, r5",
+            "smmlar r12, r12, r3, r5",
+            "smmlar lr, lr, r3, r5",
+            "strd r1, r2, [r4, #28]",
+            "ldmia r4, {{r1, r2, r3, r5}}",
+            "ssat r6, #8, r6",
+            "ssat r7, #8, r7",
+            "ssat r8, #8, r8",
+            "ssat r9, #8, r9",
+            "ssat r10, #8, r10",
+            "ssat r11, #8, r11",
+            "ssat r12, #8, r12",
+            "ssat lr, #8, lr",
+            "strb r6, [r1], #1",
+            "strb r7, [r2], #1",
+            "strb r8, [r3], #1",
+            "strb r9, [r5], #1",
+            "strb r10, [r1], #1",
+            "strb r11, [r2], #1",
+            "strb r12, [r3], #1",
+            "strb lr, [r5], #1",
+            "stmia r4, {{r1, r2, r3, r5}}",
+            "ldr r1, [r4, #28]",
+            "ldr r2, [r4, #36]",
+            "cmp r1, r2",
+            "bne 2b",
+            "b 8f",
+            // The last of an odd number.
+            "7:",
+            "ldr r3, [r2]",
+            "smmlar r6, r6, r3, r5",
+            "smmlar r7, r7, r3, r5",
+            "smmlar r8, r8, r3, r5",
+            "smmlar r9, r9, r3, r5",
+            "ldmia r4, {{r1, r2, r3, r5}}",
+            "ssat r6, #8, r6",
+            "ssat r7, #8, r7",
+            "ssat r8, #8, r8",
+            "ssat r9, #8, r9",
+            "strb r6, [r1]",
+            "strb r7, [r2]",
+            "strb r8, [r3]",
+            "strb r9, [r5]",
+            "8:",
+            "add sp, #12",
+            "pop {{r4-r11, pc}}",
+        )
+    }
 }
