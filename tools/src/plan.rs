@@ -8,8 +8,11 @@ use sha2::{Digest, Sha256};
 use crate::graph::ValueId;
 use crate::quantized::{ElementType, Kernels, Layer, Op, QuantizedNetwork};
 
-/// Output channels that a convolution prepares at a time, unless it has fewer. The columns of the input are made anew for
-/// each block.
+/// Words for the kernels that a convolution prepares at a time.
+const BLOCK_WORDS: usize = 2560;
+
+/// Output channels that it prepares at least: columns are made anew for each block, which costs more than kernels in RAM save
+/// if blocks are small. Static kernels stay in flash then.
 const BLOCK_CHANNELS: usize = 16;
 
 /// What a network needs; part of every report.
@@ -159,17 +162,28 @@ impl Plan {
 /// Words of scratch for a layer.
 fn scratch_words(network: &QuantizedNetwork, layer: &Layer) -> usize {
     let Op::Conv { geometry, kernels, .. } = &layer.op else { return 0 };
+    let channels = geometry.output().channels;
+    if geometry.is_depthwise() {
+        return geometry.depthwise_scratch_words(channels.min(BLOCK_CHANNELS));
+    }
     let narrow =
         [layer.inputs[0], layer.output].iter().all(|&id| network.tensors[id].element == ElementType::I8);
-    let channels = geometry.output().channels.min(BLOCK_CHANNELS);
-    if geometry.is_depthwise() {
-        return geometry.depthwise_scratch_words(channels);
-    }
+    let columns = geometry.scratch_words(0);
+    let pair = geometry.scratch_words(2) - columns;
+    let largest = BLOCK_WORDS / pair * 2;
     let in_flash = matches!(kernels, Kernels::Static(_)) && geometry.kernel_len().is_multiple_of(4);
-    let words =
-        geometry.scratch_words(if in_flash && std::env::var_os("NARROW").is_some() { 0 } else { channels });
-    // The loops for int16 elements take no columns.
-    if narrow { words } else { words - geometry.scratch_words(0) }
+    let block = if largest < BLOCK_CHANNELS.min(channels) && in_flash {
+        0
+    } else {
+        // Blocks of about the same size.
+        channels.div_ceil(channels.div_ceil(largest.max(BLOCK_CHANNELS)))
+    };
+    // The loops for int16 elements take no columns, and static kernels from flash.
+    match (narrow, kernels) {
+        (true, _) => geometry.scratch_words(block),
+        (false, Kernels::Experts(_)) => geometry.scratch_words(block) - columns,
+        (false, Kernels::Static(_)) => 0,
+    }
 }
 
 /// The steps (layers, in their order) during which each tensor is needed. The network's input is there before the

@@ -136,13 +136,18 @@ impl<'a> Windows<'a> {
     fn stage(&self, corner: Corner, bytes: &mut [i8]) {
         let [rows, columns] = self.geometry.window.kernel;
         let depth = self.geometry.group_channels();
-        bytes.fill(i8::saturate(self.zero_point));
-        let mut put = |row: usize, column: usize, run: &[i8]| {
-            bytes[(row * columns + column) * depth..][..run.len()].copy_from_slice(run);
-        };
+        let whole_rows = self.geometry.whole_rows();
         let inside = self.columns_inside(corner);
+        let last_row = corner.row.wrapping_add((rows - 1) * self.geometry.window.dilation[0]);
+        let height = self.geometry.input.height;
+        if !whole_rows || inside.len() < columns || corner.row >= height || last_row >= height {
+            bytes.fill(i8::saturate(self.zero_point));
+        }
+        let mut put = |row: usize, column: usize, run: &[i8]| {
+            copy(run, &mut bytes[(row * columns + column) * depth..]);
+        };
         for row in 0..rows {
-            if self.geometry.whole_rows() {
+            if whole_rows {
                 put(row, inside.start, self.run(corner, row, &inside).unwrap_or_default());
             } else {
                 (0..columns)
@@ -150,6 +155,55 @@ impl<'a> Windows<'a> {
             }
         }
     }
+}
+
+/// Copies a few bytes, which a call of `memcpy` is too long for.
+///
+/// # Panics
+///
+/// If there is not room for all.
+#[inline(always)]
+fn copy(from: &[i8], to: &mut [i8]) {
+    assert!(to.len() >= from.len());
+    #[cfg(target_arch = "arm")]
+    native_copy(from, to);
+    #[cfg(not(target_arch = "arm"))]
+    to[..from.len()].copy_from_slice(from);
+}
+
+#[cfg(target_arch = "arm")]
+#[allow(unsafe_code, reason = "a loop that the compiler makes a call of")]
+fn native_copy(from: &[i8], to: &mut [i8]) {
+    use core::arch::naked_asm;
+
+    /// # Safety
+    ///
+    /// `len` bytes can be read at `from` and written at `to`.
+    #[unsafe(naked)]
+    unsafe extern "C" fn copy(to: *mut i8, from: *const i8, len: usize) {
+        naked_asm!(
+            "subs r2, #4",
+            "bcc 3f",
+            "2:",
+            "ldr r3, [r1], #4",
+            "subs r2, #4",
+            "str r3, [r0], #4",
+            "bcs 2b",
+            "3:",
+            "adds r2, #4",
+            "beq 5f",
+            "4:",
+            "ldrb r3, [r1], #1",
+            "subs r2, #1",
+            "strb r3, [r0], #1",
+            "bne 4b",
+            "5:",
+            "bx lr",
+        )
+    }
+
+    // SAFETY: the caller has checked that there is room for all.
+    unsafe { copy(to.as_mut_ptr(), from.as_ptr(), from.len()) };
 }
 
 /// Widens what four pixels see, each as many bytes as four a group, and adds `offset` to each half.
