@@ -3,22 +3,12 @@
 use core::ops::Range;
 
 use super::columns::{PIXELS, Windows};
-use super::mix::{mix_wide, mixed_weights};
+use super::mix::mix;
 use super::multiply::{Block, Weights};
-use super::{padded, widen};
+use super::order::{Order, put};
 use crate::kernel_source::StaticKernels;
 use crate::mixing::Mixture;
 use crate::{Geometry, Requantize};
-
-/// Four weights of each of two channels: `even 0, even 1, odd 0, odd 1`.
-pub(crate) type Pairs = [i32; 4];
-
-/// Puts one channel's into their lane.
-#[inline(always)]
-pub(super) fn put(pairs: &mut Pairs, lane: usize, [even, odd]: [i32; 2]) {
-    pairs[lane & 1] = even;
-    pairs[(lane & 1) + 2] = odd;
-}
 
 /// Fewest channels for which it pays to make kernels wide that could be read from flash.
 const WIDE_CHANNELS: usize = 8;
@@ -28,11 +18,8 @@ pub(crate) trait Source {
     /// All kernels, where they lie in flash in whole words.
     fn in_flash(&self) -> Option<&StaticKernels<'_>>;
 
-    /// Writes a channel's kernel into a lane of two channels' wide words.
-    fn wide(&self, channel: usize, pairs: &mut [Pairs], lane: usize);
-
-    /// Hands over a channel's weights, in their order.
-    fn for_each_weight(&self, channel: usize, each: impl FnMut(usize, i16));
+    /// Puts a channel's kernel in order.
+    fn put(&self, channel: usize, order: Order, words: &mut [i32]);
 
     /// Where a channel's accumulator starts.
     fn bias(&self, channel: usize) -> i32;
@@ -43,21 +30,8 @@ impl Source for StaticKernels<'_> {
         self.kernel_len().is_multiple_of(4).then_some(self)
     }
 
-    fn wide(&self, channel: usize, pairs: &mut [Pairs], lane: usize) {
-        let (bytes, rest) = self.of(channel..channel + 1).as_chunks::<4>();
-        let (whole, last) = pairs.split_at_mut(bytes.len());
-        for (pairs, bytes) in whole.iter_mut().zip(bytes) {
-            put(pairs, lane, widen(*bytes, 0));
-        }
-        if let Some(pairs) = last.first_mut() {
-            put(pairs, lane, widen(padded(rest), 0));
-        }
-    }
-
-    fn for_each_weight(&self, channel: usize, mut each: impl FnMut(usize, i16)) {
-        for (k, weight) in self.of(channel..channel + 1).iter().enumerate() {
-            each(k, (*weight).into());
-        }
+    fn put(&self, channel: usize, order: Order, words: &mut [i32]) {
+        put(self.of(channel..channel + 1), order, words);
     }
 
     fn bias(&self, channel: usize) -> i32 {
@@ -70,12 +44,8 @@ impl Source for Mixture<'_> {
         None
     }
 
-    fn wide(&self, channel: usize, pairs: &mut [Pairs], lane: usize) {
-        mix_wide(self, channel, pairs, lane);
-    }
-
-    fn for_each_weight(&self, channel: usize, each: impl FnMut(usize, i16)) {
-        mixed_weights(self, channel, each);
+    fn put(&self, channel: usize, order: Order, words: &mut [i32]) {
+        mix(self, channel, order, words);
     }
 
     fn bias(&self, channel: usize) -> i32 {
@@ -134,8 +104,8 @@ pub(crate) fn convolve(
             let channels = first..channels.end.min(first + step);
             let kernels = &mut kernels[..channels.len().div_ceil(2) * pair_words];
             for (i, channel) in channels.clone().enumerate() {
-                let pairs = kernels[i / 2 * pair_words..][..pair_words].as_chunks_mut::<4>().0;
-                source.wide(channel, pairs, i);
+                let pair = &mut kernels[i / 2 * pair_words..][..pair_words];
+                source.put(channel, Order::Wide { lane: i % 2 }, pair);
                 bias[i] = source.bias(channel);
             }
             run(channels.clone(), Weights::Wide(kernels), &bias[..channels.len()]);

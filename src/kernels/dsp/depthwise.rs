@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use super::conv::Source;
+use super::order::Order;
 use super::taps::{Block, Run};
 use crate::{Geometry, Requantize};
 
@@ -45,12 +46,9 @@ pub(crate) fn depthwise(
         let kernels = &mut kernels[..block.len() / QUAD * words];
         let bias = &mut bias[..block.len()];
         for (quad, kernel) in kernels.chunks_exact_mut(words).enumerate() {
-            let weights: &mut [i16] = bytemuck::must_cast_slice_mut(kernel);
             for (i, half) in HALVES.into_iter().enumerate() {
                 let channel = QUAD * quad + i;
-                source.for_each_weight(block.start + channel, |tap, weight| {
-                    weights[QUAD * tap + half] = weight
-                });
+                source.put(block.start + channel, Order::Taps { half }, kernel);
                 bias[channel] = source.bias(block.start + channel);
             }
         }

@@ -1,100 +1,227 @@
 //! Mixing: four experts a word, two multiply-accumulates an instruction.
 
-use super::conv::{Pairs, put};
-use super::instructions::smlad;
-use super::{pair, widen};
+use super::order::Order;
+use super::pair;
 use crate::MAX_EXPERTS;
 use crate::mixing::Mixture;
 
-/// Mixes one channel's kernel into a lane of wide words.
+/// Mixes one channel's kernel.
+///
+/// # Panics
+///
+/// If its last weight has no place.
 #[inline(never)]
-pub(super) fn mix_wide(mixture: &Mixture<'_>, channel: usize, pairs: &mut [Pairs], lane: usize) {
-    let mixer = Mixer::new(mixture, channel);
-    let len = mixture.experts.kernel_len();
-    // The usual numbers of experts have loops without a loop inside.
-    match (mixer.quads, mixer.tail_count) {
-        (1, 0) => fill(len, pairs, lane, |k| mixer.weight::<1>(k)),
-        (2, 0) => fill(len, pairs, lane, |k| mixer.weight::<2>(k)),
-        _ => fill(len, pairs, lane, |k| mixer.weight::<0>(k)),
+pub(super) fn mix(mixture: &Mixture<'_>, channel: usize, order: Order, words: &mut [i32]) {
+    let halves: &mut [i16] = bytemuck::must_cast_slice_mut(words);
+    let experts = mixture.experts;
+    let len = experts.kernel_len();
+    let mut coefficients = [0; MAX_EXPERTS];
+    experts.coefficients(channel, mixture.routing, &mut coefficients);
+    let (whole, rest) = coefficients[..experts.count()].as_chunks::<4>();
+    let weights = experts.quads(channel);
+    let mut done = 0;
+    // The usual numbers of experts have loops of their own, four weights at a time.
+    if rest.is_empty() && whole.len() <= 2 {
+        done = len / 4 * 4;
+        let mut pairs = [[0; 2]; 2];
+        for (pair_of, [a, b, c, d]) in pairs.iter_mut().zip(whole) {
+            *pair_of = [pair(*a, *c), pair(*b, *d)];
+        }
+        if done > 0 {
+            fours::mix(
+                &weights[..4 * whole.len() * done],
+                whole.len(),
+                pairs,
+                experts.shift(),
+                order,
+                halves,
+            );
+        }
     }
-}
-
-/// Mixes one channel's kernel and hands its weights over.
-pub(super) fn mixed_weights(mixture: &Mixture<'_>, channel: usize, mut each: impl FnMut(usize, i16)) {
-    let mixer = Mixer::new(mixture, channel);
-    for k in 0..mixture.experts.kernel_len() {
-        each(k, mixer.weight::<0>(k) as i16);
-    }
-}
-
-/// Fills wide words with the weights 0, 1, 2.. of a kernel, and with zeros past its end.
-#[inline(always)]
-fn fill(len: usize, pairs: &mut [Pairs], lane: usize, weight: impl Fn(usize) -> i32) {
-    let (whole, last) = pairs.split_at_mut(len / 4);
-    let mut k = 0;
-    for pairs in whole {
-        put(pairs, lane, [pair(weight(k), weight(k + 2)), pair(weight(k + 1), weight(k + 3))]);
-        k += 4;
-    }
-    if let Some(pairs) = last.first_mut() {
-        let at = |k: usize| if k < len { weight(k) } else { 0 };
-        put(pairs, lane, [pair(at(k), at(k + 2)), pair(at(k + 1), 0)]);
-    }
-}
-
-/// One channel's experts and what each is worth.
-struct Mixer<'a> {
-    weights: &'a [i8],
-    quads: usize,
-    /// Of four experts, as the halves of two words: of experts 0 and 2, and of 1 and 3.
-    coefficients: [[i32; 2]; MAX_EXPERTS / 4],
-    tails: [&'a [i8]; 3],
-    tail_coefficients: [i32; 3],
-    tail_count: usize,
-    shift: u32,
-}
-
-impl<'a> Mixer<'a> {
-    fn new(mixture: &Mixture<'a>, channel: usize) -> Self {
-        let experts = mixture.experts;
-        let mut coefficients = [0; MAX_EXPERTS];
-        experts.coefficients(channel, mixture.routing, &mut coefficients);
-        let (whole, rest) = coefficients[..experts.count()].as_chunks::<4>();
-        let mut mixer = Self {
-            weights: experts.quads(channel),
-            quads: whole.len(),
-            coefficients: [[0; 2]; MAX_EXPERTS / 4],
-            tails: [&[]; 3],
-            tail_coefficients: [0; 3],
-            tail_count: rest.len(),
-            shift: experts.shift(),
-        };
-        for (quad, [a, b, c, d]) in mixer.coefficients.iter_mut().zip(whole) {
-            *quad = [pair(*a, *c), pair(*b, *d)];
+    for k in done..len {
+        let mut sum = 1 << (experts.shift() - 1);
+        let quads = weights[4 * whole.len() * k..].as_chunks::<4>().0;
+        for (weights, coefficients) in quads.iter().zip(whole) {
+            sum += dot(weights, coefficients);
         }
         for (tail, coefficient) in rest.iter().enumerate() {
-            mixer.tails[tail] = experts.tail(channel, tail);
-            mixer.tail_coefficients[tail] = *coefficient;
+            sum += coefficient * i32::from(experts.tail(channel, tail)[k]);
         }
-        mixer
+        halves[order.place(k)] = (sum >> experts.shift()) as i16;
+    }
+    if matches!(order, Order::Wide { .. }) {
+        for k in len..len.next_multiple_of(4) {
+            halves[order.place(k)] = 0;
+        }
+    }
+}
+
+fn dot(weights: &[i8; 4], coefficients: &[i32; 4]) -> i32 {
+    weights.iter().zip(coefficients).map(|(w, c)| i32::from(*w) * c).sum()
+}
+
+/// Four weights at a time of four or eight experts.
+mod fours {
+    use super::Order;
+
+    /// Coefficients of experts 0 and 2, and of 1 and 3, of each four.
+    type Coefficients = [[i32; 2]; 2];
+
+    /// Mixes as many weights as there are, a multiple of four, of one or two quads of experts.
+    ///
+    /// # Panics
+    ///
+    /// If there are none, if they are not whole fours, or if they have no places.
+    pub(super) fn mix(
+        weights: &[i8],
+        quads: usize,
+        coefficients: Coefficients,
+        shift: u32,
+        order: Order,
+        halves: &mut [i16],
+    ) {
+        let len = weights.len() / 4 / quads;
+        assert!(
+            len > 0
+                && len.is_multiple_of(4)
+                && weights.len() == 4 * quads * len
+                && (quads == 1 || quads == 2)
+                && order.place(len - 1) < halves.len()
+        );
+        #[cfg(target_arch = "arm")]
+        arm::mix(weights, quads, coefficients, shift, order, halves);
+        #[cfg(not(target_arch = "arm"))]
+        computed(weights, quads, coefficients, shift, order, halves);
     }
 
-    /// One mixed weight; of `QUADS` words of experts, or of all that there are for 0.
-    #[inline(always)]
-    fn weight<const QUADS: usize>(&self, k: usize) -> i32 {
-        let quads = if QUADS > 0 { QUADS } else { self.quads };
-        let mut sum = 1 << (self.shift - 1);
-        let words = self.weights[4 * quads * k..4 * quads * (k + 1)].as_chunks::<4>().0;
-        for (bytes, coefficients) in words.iter().zip(&self.coefficients) {
-            for (weights, coefficients) in widen(*bytes, 0).into_iter().zip(coefficients) {
-                sum = smlad(weights, *coefficients, sum);
+    #[cfg(not(target_arch = "arm"))]
+    fn computed(
+        weights: &[i8],
+        quads: usize,
+        coefficients: Coefficients,
+        shift: u32,
+        order: Order,
+        halves: &mut [i16],
+    ) {
+        use super::super::instructions::smlad;
+        use super::super::widen;
+        for (k, weights) in weights.chunks_exact(4 * quads).enumerate() {
+            let mut sum = 1 << (shift - 1);
+            for (bytes, [even, odd]) in weights.as_chunks::<4>().0.iter().zip(coefficients) {
+                let [a, b] = widen(*bytes, 0);
+                sum = smlad(b, odd, smlad(a, even, sum));
             }
+            halves[order.place(k)] = (sum >> shift) as i16;
         }
-        if QUADS == 0 {
-            for (tail, coefficient) in self.tails.iter().zip(&self.tail_coefficients).take(self.tail_count) {
-                sum += coefficient * i32::from(tail[k]);
-            }
+    }
+
+    #[cfg(target_arch = "arm")]
+    mod arm {
+        #![allow(unsafe_code, reason = "loops that the compiler does not find")]
+
+        use core::arch::naked_asm;
+
+        use super::{Coefficients, Order};
+
+        /// What the loops read.
+        #[repr(C)]
+        struct Call {
+            coefficients: Coefficients,
+            half: i32,
+            shift: u32,
         }
-        sum >> self.shift
+
+        pub(super) fn mix(
+            weights: &[i8],
+            quads: usize,
+            coefficients: Coefficients,
+            shift: u32,
+            order: Order,
+            halves: &mut [i16],
+        ) {
+            let call = Call { coefficients, half: 1 << (shift - 1), shift };
+            let mix = match (order, quads) {
+                (Order::Wide { .. }, 1) => wide_4,
+                (Order::Wide { .. }, _) => wide_8,
+                (Order::Taps { .. }, 1) => taps_4,
+                (Order::Taps { .. }, _) => taps_8,
+            };
+            let weights = weights.as_ptr_range();
+            // SAFETY: the caller has checked that there are whole fours of weights, at least one, of as many experts as the
+            // loop reads, and that the last has a place in the order that the loop writes; all others come before it.
+            unsafe { mix(weights.start, weights.end, halves[order.place(0)..].as_mut_ptr(), &call) };
+        }
+
+        // r0 weights; r1 their end; r2 halves; r4..r7 coefficients; r8 half; r9 shift; r3, r10..r12 weights and sum.
+        macro_rules! four_experts {
+            ($place:literal) => {
+                concat!(
+                    "ldr r3, [r0], #4
+                     sxtb16 r10, r3, ror #8
+                     sxtb16 r3, r3
+                     smlad r3, r3, r4, r8
+                     smlad r3, r10, r5, r3
+                     asr r3, r3, r9
+                     strh r3, [r2, #",
+                    $place,
+                    "]
+                     "
+                )
+            };
+        }
+        macro_rules! eight_experts {
+            ($place:literal) => {
+                concat!(
+                    "ldr r3, [r0], #4
+                     ldr r11, [r0], #4
+                     sxtb16 r10, r3, ror #8
+                     sxtb16 r3, r3
+                     smlad r3, r3, r4, r8
+                     sxtb16 r12, r11, ror #8
+                     sxtb16 r11, r11
+                     smlad r3, r10, r5, r3
+                     smlad r3, r11, r6, r3
+                     smlad r3, r12, r7, r3
+                     asr r3, r3, r9
+                     strh r3, [r2, #",
+                    $place,
+                    "]
+                     "
+                )
+            };
+        }
+        macro_rules! mix {
+            ($name:ident, $experts:ident, [$a:literal, $b:literal, $c:literal, $d:literal], $step:literal) => {
+                /// # Safety
+                ///
+                /// There are four weights of the experts from `weights` to `end`, and then perhaps more fours, and all have
+                /// places from `halves` on.
+                #[unsafe(naked)]
+                unsafe extern "C" fn $name(
+                    weights: *const i8,
+                    end: *const i8,
+                    halves: *mut i16,
+                    call: &Call,
+                ) {
+                    naked_asm!(
+                        "push {{r4-r11, lr}}",
+                        "ldmia r3, {{r4-r9}}",
+                        "2:",
+                        $experts!($a),
+                        $experts!($b),
+                        $experts!($c),
+                        $experts!($d),
+                        concat!("add r2, #", $step),
+                        "cmp r0, r1",
+                        "bne 2b",
+                        "pop {{r4-r11, pc}}",
+                    )
+                }
+            };
+        }
+        mix!(wide_4, four_experts, ["0", "8", "2", "10"], "16");
+        mix!(wide_8, eight_experts, ["0", "8", "2", "10"], "16");
+        mix!(taps_4, four_experts, ["0", "8", "16", "24"], "32");
+        mix!(taps_8, eight_experts, ["0", "8", "16", "24"], "32");
     }
 }

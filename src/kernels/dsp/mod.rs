@@ -10,6 +10,7 @@ mod instructions;
 mod linear;
 mod mix;
 mod multiply;
+mod order;
 mod taps;
 
 pub(crate) use conv::{Source, convolve};
