@@ -31,4 +31,5 @@ pub mod quantized;
 pub mod reference;
 pub mod report;
 pub mod run;
+mod scratch;
 pub mod verify;

@@ -121,7 +121,7 @@ pub fn profile(result: &Profile) -> String {
     };
     for layer in &result.layers {
         let columns = [
-            layer.name.clone(),
+            shortened(&layer.name),
             layer.op.into(),
             dimensions(layer.shape),
             experts(layer.experts),
@@ -168,11 +168,15 @@ pub fn int16(trade: Option<&Trade>) -> String {
 
 /// The lines that end all reports.
 fn sizes(sizes: &Sizes, plan: &str) -> String {
-    let Sizes { macs, mixing_macs, flash_bytes, ram_bytes } = sizes;
+    let Sizes { macs, mixing_macs, flash_bytes, ram_bytes, least_ram_bytes, fastest_ram_bytes } = sizes;
     [
         ("MACs, mixing and routing", format!("{macs} + {mixing_macs}")),
         ("flash (constants)", format!("{flash_bytes} bytes")),
         ("RAM (size_of::<Network>())", format!("{ram_bytes} bytes")),
+        (
+            "RAM, least and fastest",
+            format!("{least_ram_bytes} and {fastest_ram_bytes} bytes, chosen by --ram"),
+        ),
         ("plan", plan.into()),
     ]
     .map(|(name, value)| format!("{name:<28}{value}\n"))

@@ -183,6 +183,15 @@ fn options_that_change_the_plan_change_it_alike_for_every_command() {
     let (plain, verified) = plan_of(&[]);
     assert_eq!(verified["int16"], Value::Null);
     assert_eq!(plan_of(&["--int16", "none", "--ranges", "min-max"]).0, plain);
+    let bytes = |result: &Value, key: &str| result[key].as_u64().unwrap();
+    let [least, fastest] = ["least_ram_bytes", "fastest_ram_bytes"].map(|key| bytes(&verified, key));
+    for ram in [least, least + 3, least + 4, fastest - 1, fastest, fastest + 1000] {
+        let (id, bounded) = plan_of(&["--ram", &ram.to_string()]);
+        // Scratch is words.
+        assert_eq!(bytes(&bounded, "ram_bytes"), (ram - (ram - least) % 4).min(fastest));
+        assert_eq!(id == plain, ram >= fastest);
+    }
+
     let (auto, verified) = plan_of(&["--int16", "auto", "--ranges", "mse"]);
     let trade = &verified["int16"];
     assert!(trade["sqnr_db"].as_f64() > trade["sqnr_db_without"].as_f64());
@@ -215,6 +224,7 @@ fn options_that_change_the_plan_change_it_alike_for_every_command() {
         &["--ranges", "mse,nowhere=min-max"],
         &["digits_static.onnx", "--ranges", "'nowhere'", "inspect"],
     );
+    convert(&["--ram", &(least - 1).to_string()], &["digits_static.onnx", "--ram", &least.to_string()]);
     convert(&["--ranges", "mse,=min-max"], &["digits_static.onnx", "--ranges", "empty"]);
     fails_with(&["inspect", &model, "--int16", "auto"], &["--calibrate"], folder.path());
 }

@@ -22,6 +22,10 @@ pub struct Options {
     /// others for layers or tensors by name
     #[arg(long, value_name = "METHOD[,NAME=METHOD..]", default_value = "min-max")]
     pub ranges: Ranges,
+    /// Most RAM that the network may take, in bytes. With less, convolutions prepare fewer kernels at a time, which is
+    /// slower; without a bound it is as fast as it can be
+    #[arg(long, value_name = "BYTES")]
+    pub ram: Option<usize>,
 }
 
 /// Which tensors are int16 beside those for which it costs next to nothing.
