@@ -249,6 +249,19 @@ fn differences() {
     assert_eq!(names(&computed.network), ["conv"]);
 }
 
+/// Of the nodes that one node is written as, the last keeps its name.
+#[test]
+fn names_of_sums() {
+    for (operator, operands) in [("Sum", "c d c"), ("Sub", "c r"), ("Sub", "c d")] {
+        let mut build = two().node("Relu", "d", "r").node(operator, operands, "y");
+        build.graph.node.last_mut().unwrap().name = Some("own".into());
+        let import = build.import();
+        let layers = &import.network.layers;
+        assert_eq!(layers.last().unwrap().name, "own", "{operator}");
+        assert!(layers.iter().all(|layer| !layer.name.starts_with("own_")), "{operator}");
+    }
+}
+
 /// A constant is not folded into a sum, which has no weights.
 #[test]
 fn constants_after_sums() {
