@@ -182,22 +182,25 @@ fn constants_apart(
     Ok((nodes, tensors))
 }
 
-/// The nodes that contribute to the output.
+/// The nodes that contribute to the output, wherever they stand.
 fn contributing(nodes: Vec<NodeProto>, output: &str) -> Vec<NodeProto> {
-    let mut wanted = HashSet::from([output.to_string()]);
-    let mut kept: Vec<_> = nodes
-        .into_iter()
-        .rev()
-        .filter(|node| {
-            let keep = node.output.iter().any(|name| wanted.contains(name));
-            if keep {
-                wanted.extend(node.input.iter().filter(|name| !name.is_empty()).cloned());
+    let mut producers: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (index, name) in
+        nodes.iter().enumerate().flat_map(|(i, node)| node.output.iter().map(move |o| (i, o)))
+    {
+        producers.entry(name).or_default().push(index);
+    }
+    let mut kept = HashSet::new();
+    let mut wanted = vec![output];
+    while let Some(name) = wanted.pop() {
+        for index in producers.remove(name).unwrap_or_default() {
+            if kept.insert(index) {
+                wanted.extend(nodes[index].input.iter().filter(|name| !name.is_empty()).map(String::as_str));
             }
-            keep
-        })
-        .collect();
-    kept.reverse();
-    kept
+        }
+    }
+    let kept = |&(index, _): &(usize, NodeProto)| kept.contains(&index);
+    nodes.into_iter().enumerate().filter(kept).map(|(_, node)| node).collect()
 }
 
 /// Refuses operators that are not known, and what the evaluator does not take of those that are.

@@ -47,6 +47,14 @@ fn circles() {
     let two = conv().node("Add", "x b", "a").node("Conv", "a w", "b").node("Relu", "b", "y").refused();
     assert_eq!(two.node(), Some("a"));
     assert!(two.reason().contains("cycle: `a` -> `b` -> `a`"), "{two}");
+    // Its last node stands after all that read it, and the output is not on the way.
+    let beside = conv()
+        .node("Conv", "c w", "a")
+        .node("Relu", "a", "b")
+        .node("Add", "b x", "c")
+        .node("Relu", "b", "y")
+        .refused();
+    assert!(beside.reason().contains("cycle: `a` -> `b` -> `c` -> `a`"), "{beside}");
     let one = conv().node("Add", "x y", "y").refused();
     assert_eq!(one.node(), Some("y"));
     assert!(one.reason().contains("cycle: `y` -> `y`"), "{one}");

@@ -193,8 +193,8 @@ fn argmax_at_the_output() {
         scores().node_with("ArgMax", "l", "a", &without(1)).node_with("Cast", "a", "y", &[("to", Int(6))]),
         scores()
             .node_with("ArgMax", "l", "a", &axis(1))
-            .node("Identity", "a", "b")
-            .node("Reshape", "b zero", "y"),
+            .node("Identity", "a", "i")
+            .node("Reshape", "i zero", "y"),
         scores().node("Squeeze", "l zero", "v").node("ArgMax", "v", "y"),
         scores().node("Softmax", "l", "s").node_with("ArgMax", "s", "y", &without(1)),
         scores().node("LogSoftmax", "l", "s").node_with("ArgMax", "s", "y", &axis(-1)),
