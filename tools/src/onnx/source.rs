@@ -216,8 +216,8 @@ fn check_operator(node: &Node) -> Result<(), Fault> {
     if !operators::is_known(&node.operator) {
         return Err(unsupported(node));
     }
-    if node.operator == "MaxPool" && node.ints("dilations").is_some_and(|steps| steps.iter().any(|&n| n != 1))
-    {
+    let pools = matches!(&node.operator[..], "MaxPool" | "AveragePool");
+    if pools && node.ints("dilations").is_some_and(|steps| steps.iter().any(|&n| n != 1)) {
         return Err(Fault::at(
             node,
             "its window has gaps (dilations)",
