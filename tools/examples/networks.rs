@@ -13,6 +13,7 @@ use condconv_tools::convert::{Model, read_labels, read_samples};
 use condconv_tools::quantize::Options;
 use condconv_tools::verify::verify;
 
+#[allow(dead_code, reason = "the tests read more")]
 #[path = "../tests/shared/rounded.rs"]
 mod rounded;
 #[path = "../tests/shared/shipped.rs"]
