@@ -18,6 +18,9 @@ use super::wire;
 
 const EXPORT_AGAIN: &str = "export the network again";
 
+/// Of a longer cycle, so many nodes at its beginning and its end are named.
+const SHOWN_OF_CYCLE: usize = 4;
+
 /// A checked graph.
 #[derive(Debug)]
 pub(super) struct Source {
@@ -322,6 +325,11 @@ fn cycle(nodes: &[Node], node: &Node) -> Option<String> {
         next = reader.get(next.name.as_str())?;
     }
     names.push(format!("`{}`", node.name));
+    let most = 2 * SHOWN_OF_CYCLE;
+    if names.len() > most {
+        names
+            .splice(SHOWN_OF_CYCLE..names.len() - SHOWN_OF_CYCLE, [format!("({} more)", names.len() - most)]);
+    }
     Some(names.join(" -> "))
 }
 

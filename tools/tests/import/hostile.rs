@@ -58,6 +58,9 @@ fn circles() {
     let one = conv().node("Add", "x y", "y").refused();
     assert_eq!(one.node(), Some("y"));
     assert!(one.reason().contains("cycle: `y` -> `y`"), "{one}");
+    let link = |build: Build, i: i32| build.node("Relu", &format!("v{i}"), &format!("v{}", (i + 1) % 3000));
+    let long = (0..3000).fold(conv(), link).node("Relu", "v9", "y").refused();
+    assert!(long.reason().contains("(2993 more)") && long.reason().len() < 200, "{long}");
     let cut = Build::new(&[1, 2]).node("Identity", "y", "z").node("Identity", "z", "y").refused();
     assert!(cut.reason().contains("cycle: `z` -> `y` -> `z`"), "{cut}");
     assert!(cut.remedy().contains("unroll"), "{cut}");
