@@ -21,6 +21,7 @@ pub mod emit;
 pub mod emulate;
 pub mod graph;
 pub mod inspect;
+mod names;
 pub mod npy;
 pub mod onnx;
 mod parallel;

@@ -6,6 +6,7 @@ use clap::ValueEnum as _;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use crate::inspect::Inspection;
+use crate::names::shortened;
 use crate::plan::Sizes;
 use crate::profile::{Cost, Profile};
 use crate::quantize::{NamedRange, RangeMethod, Ranges, Trade, WideTensor};
@@ -196,17 +197,6 @@ fn aligned_table(header: &[&str], first_number: usize) -> Table {
         }
     }
     table
-}
-
-/// A name that leaves room for the other columns: a long one without its middle.
-fn shortened(name: &str) -> String {
-    const LONGEST: usize = 48;
-    let length = name.chars().count();
-    if length <= LONGEST {
-        return name.into();
-    }
-    let (head, tail) = (LONGEST / 2, LONGEST - LONGEST / 2 - 1);
-    name.chars().take(head).chain(['…']).chain(name.chars().skip(length - tail)).collect()
 }
 
 fn dimensions([height, width, channels]: [usize; 3]) -> String {

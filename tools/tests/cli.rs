@@ -480,9 +480,9 @@ fn poor_calibration_inputs_are_warned_of() {
     assert_eq!(stderr(&calibrate), "");
 }
 
-/// A name of thousands of characters does not push the columns apart.
+/// A name of thousands of characters does not push the columns apart, nor fill the screen.
 #[test]
-fn long_names_are_shortened_in_tables() {
+fn long_names_are_shortened() {
     let Digits { model, calibrate, .. } = digits();
     let folder = tempfile::tempdir().unwrap();
     let renamed = folder.path().join("long.onnx");
@@ -491,9 +491,21 @@ fn long_names_are_shortened_in_tables() {
         node.name = Some(format!("first{}{}", "ß".repeat(5000), node.op_type.as_deref().unwrap()));
     }
     fs::write(&renamed, network.write_buf().unwrap()).unwrap();
-    let text = stdout_of_success(&["inspect", renamed.to_str().unwrap(), "--calibrate", &calibrate]);
+    let renamed = renamed.to_str().unwrap();
+    let text = stdout_of_success(&["inspect", renamed, "--calibrate", &calibrate]);
     assert!(text.contains("…") && text.contains("first") && text.contains("Conv"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() < 160), "{text}");
+
+    for node in &mut network.graph.as_mut().unwrap().node {
+        node.op_type = Some("Exp".into());
+        node.input.truncate(1);
+        node.input[0].push_str(&"ß".repeat(5000));
+    }
+    fs::write(renamed, network.write_buf().unwrap()).unwrap();
+    let output = condconv(&["inspect", renamed]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("…") && message.contains("(Exp)"), "{message}");
+    assert!(message.chars().count() < 1000, "{message}");
 }
 
 #[test]

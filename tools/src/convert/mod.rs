@@ -97,6 +97,7 @@ impl Model {
         let calibration = Calibration::new(&mut float, &reference, inputs, &methods).map_err(in_reference)?;
         let Quantized { network, trade } =
             quantize(&float, &calibration, &options.int16).map_err(in_quantizer)?;
+        options.ranges.check(&float, &network.tensors).map_err(|error| in_quantizer(error.into()))?;
         let plan = match options.ram {
             Some(ram_bytes) => Plan::new(network)
                 .within(ram_bytes)

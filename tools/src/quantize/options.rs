@@ -9,6 +9,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::graph::{Network, Op, ValueId};
+use crate::quantized::{ElementType, Tensor};
 
 /// Choices that change the plan.
 #[derive(Debug, Clone, Default, Args)]
@@ -119,6 +120,16 @@ impl Ranges {
         }
         Ok(methods)
     }
+
+    /// Refuses names of int16 tensors, whose reach is not chosen by a method.
+    pub(crate) fn check(&self, network: &Network, tensors: &[Tensor]) -> Result<(), NameError> {
+        for NamedRange { name, .. } in &self.named {
+            if tensors[find(network, "--ranges", name)?].element == ElementType::I16 {
+                return Err(NameError::Wide(name.clone()));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A name for which there is no such choice.
@@ -138,6 +149,12 @@ pub enum NameError {
     /// A word that is no name.
     #[error("--int16: '{0}' stands for all tensors and takes no names beside it; give one or the other")]
     Alone(String),
+    /// A range for a tensor that is int16.
+    #[error(
+        "--ranges: '{0}' is int16, with room for four times what calibration saw; leave it out, since methods are \
+         for int8 tensors"
+    )]
+    Wide(String),
     /// Its reader takes int8 only.
     #[error(
         "--int16: '{name}' is read by '{reader}', which looks int8 numbers up in a table; name its result instead"
