@@ -65,10 +65,10 @@ pub(crate) fn depthwise<X: Element, Y: Element>(
 /// Calls `each` with every row of a matrix and its product with the input less its zero point.
 pub(crate) fn dots<X: Element>(input: &[X], rows: &[i8], zero_point: i32, mut each: impl FnMut(usize, i32)) {
     #[cfg(condconv_dsp)]
-    let done = dsp::dots(input, rows, zero_point, &mut each);
-    #[cfg(not(condconv_dsp))]
-    let done = 0;
-    for (row, weights) in rows.chunks_exact(input.len()).enumerate().skip(done) {
+    if dsp::dots(input, rows, zero_point, &mut each) {
+        return;
+    }
+    for (row, weights) in rows.chunks_exact(input.len()).enumerate() {
         each(row, dot(input, weights, zero_point));
     }
 }

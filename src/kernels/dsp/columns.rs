@@ -51,6 +51,9 @@ impl<'a> Windows<'a> {
     pub(super) fn put(&self, pixels: [[usize; 2]; PIXELS], columns: &mut [i32], staged: &mut [i8]) {
         let groups = columns.as_chunks_mut::<{ 2 * PIXELS }>().0;
         let offset = both(-self.zero_point);
+        if let Some(sources) = self.pixels_themselves(pixels) {
+            return spread(sources, offset, groups);
+        }
         let corners = pixels.map(|pixel| self.corner(pixel));
         if self.geometry.runs_are_words() {
             self.put_runs(corners, staged, offset, groups);
@@ -63,6 +66,18 @@ impl<'a> Windows<'a> {
             let mut lanes = staged.chunks_exact(len);
             spread(core::array::from_fn(|_| lanes.next().unwrap_or_default()), offset, groups);
         }
+    }
+
+    /// What the pixels see, if that is nothing but the input's pixels at the same place.
+    #[inline(always)]
+    fn pixels_themselves(&self, pixels: [[usize; 2]; PIXELS]) -> Option<[&'a [i8]; PIXELS]> {
+        let Geometry { input: shape, output, window, groups } = *self.geometry;
+        let same_places =
+            [shape.height, shape.width] == [output.height, output.width] && window.stride == [1, 1];
+        let same = window.kernel == [1, 1] && same_places && groups == 1;
+        let input = self.input;
+        (same && self.geometry.runs_are_words())
+            .then(|| pixels.map(|[y, x]| &input[(y * shape.width + x) * shape.channels..][..shape.channels]))
     }
 
     fn corner(&self, [y, x]: [usize; 2]) -> Corner {
@@ -174,32 +189,38 @@ fn copy(from: &[i8], to: &mut [i8]) {
 #[cfg(target_arch = "arm")]
 #[allow(unsafe_code, reason = "a loop that the compiler makes a call of")]
 fn native_copy(from: &[i8], to: &mut [i8]) {
-    use core::arch::naked_asm;
+    use core::arch::asm;
 
     /// # Safety
     ///
     /// `len` bytes can be read at `from` and written at `to`.
-    #[unsafe(naked)]
-    unsafe extern "C" fn copy(to: *mut i8, from: *const i8, len: usize) {
-        naked_asm!(
-            "subs r2, #4",
-            "bcc 3f",
-            "2:",
-            "ldr r3, [r1], #4",
-            "subs r2, #4",
-            "str r3, [r0], #4",
-            "bcs 2b",
-            "3:",
-            "adds r2, #4",
-            "beq 5f",
-            "4:",
-            "ldrb r3, [r1], #1",
-            "subs r2, #1",
-            "strb r3, [r0], #1",
-            "bne 4b",
-            "5:",
-            "bx lr",
-        )
+    #[inline(never)]
+    unsafe fn copy(to: *mut i8, from: *const i8, len: usize) {
+        // SAFETY: the caller promises that all of these can be read and written.
+        unsafe {
+            asm!(
+                "subs r2, #4",
+                "bcc 3f",
+                "2:",
+                "ldr r3, [r1], #4",
+                "subs r2, #4",
+                "str r3, [r0], #4",
+                "bcs 2b",
+                "3:",
+                "adds r2, #4",
+                "beq 5f",
+                "4:",
+                "ldrb r3, [r1], #1",
+                "subs r2, #1",
+                "strb r3, [r0], #1",
+                "bne 4b",
+                "5:",
+                inout("r0") to => _,
+                inout("r1") from => _,
+                inout("r2") len => _,
+                out("r3") _,
+            )
+        }
     }
 
     // SAFETY: the caller has checked that there is room for all.
@@ -227,46 +248,50 @@ fn spread(pixels: [&[i8]; PIXELS], offset: i32, groups: &mut [Group]) {
 #[cfg(target_arch = "arm")]
 #[allow(unsafe_code, reason = "a loop that needs every register")]
 fn native(pixels: [&[i8]; PIXELS], offset: i32, groups: &mut [Group]) {
-    use core::arch::naked_asm;
+    use core::arch::asm;
 
     /// # Safety
     ///
     /// Groups can be written from `groups` to `end`, at least one, and four bytes be read for each from each pixel on.
-    #[unsafe(naked)]
-    unsafe extern "C" fn spread(
-        pixels: &[*const i8; PIXELS],
-        offset: i32,
-        groups: *mut Group,
-        end: *const Group,
-    ) {
+    #[inline(never)]
+    unsafe fn spread(pixels: &[*const i8; PIXELS], offset: i32, groups: *mut Group, end: *const Group) {
         // r0..r3 pixels; r4..r7 bytes; r8..r11 pairs; r12 groups; lr offset. On the stack: the end.
-        naked_asm!(
-            "push {{r4-r11, lr}}",
-            "push {{r3}}",
-            "mov lr, r1",
-            "mov r12, r2",
-            "ldmia r0, {{r0-r3}}",
-            "2:",
-            "ldr r4, [r0], #4",
-            "ldr r5, [r1], #4",
-            "ldr r6, [r2], #4",
-            "ldr r7, [r3], #4",
-            "sxtab16 r8, lr, r4",
-            "sxtab16 r9, lr, r5",
-            "sxtab16 r10, lr, r6",
-            "sxtab16 r11, lr, r7",
-            "stmia r12!, {{r8-r11}}",
-            "sxtab16 r8, lr, r4, ror #8",
-            "sxtab16 r9, lr, r5, ror #8",
-            "sxtab16 r10, lr, r6, ror #8",
-            "sxtab16 r11, lr, r7, ror #8",
-            "ldr r4, [sp]",
-            "stmia r12!, {{r8-r11}}",
-            "cmp r12, r4",
-            "bne 2b",
-            "add sp, #4",
-            "pop {{r4-r11, pc}}",
-        )
+        // SAFETY: the caller promises that all of these can be read and written; registers that are no operands are saved
+        // and restored.
+        unsafe {
+            asm!(
+                "push {{r4-r11, lr}}",
+                "push {{r3}}",
+                "mov lr, r1",
+                "mov r12, r2",
+                "ldmia r0, {{r0-r3}}",
+                "2:",
+                "ldr r4, [r0], #4",
+                "ldr r5, [r1], #4",
+                "ldr r6, [r2], #4",
+                "ldr r7, [r3], #4",
+                "sxtab16 r8, lr, r4",
+                "sxtab16 r9, lr, r5",
+                "sxtab16 r10, lr, r6",
+                "sxtab16 r11, lr, r7",
+                "stmia r12!, {{r8-r11}}",
+                "sxtab16 r8, lr, r4, ror #8",
+                "sxtab16 r9, lr, r5, ror #8",
+                "sxtab16 r10, lr, r6, ror #8",
+                "sxtab16 r11, lr, r7, ror #8",
+                "ldr r4, [sp]",
+                "stmia r12!, {{r8-r11}}",
+                "cmp r12, r4",
+                "bne 2b",
+                "add sp, #4",
+                "pop {{r4-r11, lr}}",
+                inout("r0") pixels => _,
+                inout("r1") offset => _,
+                inout("r2") groups => _,
+                inout("r3") end => _,
+                out("r12") _,
+            )
+        }
     }
 
     let ends = groups.as_mut_ptr_range();

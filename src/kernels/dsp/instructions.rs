@@ -1,5 +1,5 @@
-//! The instructions of the DSP extension, one function each. Elsewhere than on an Arm core they are computed, so that the
-//! loops that use them are tested on the host.
+//! The instructions of the DSP extension, one function each. Elsewhere than on an Arm core they are computed, and so are the
+//! loops that are written in instructions, so that all that leads to them is tested on the host.
 
 #[cfg(target_arch = "arm")]
 mod native {
@@ -22,24 +22,6 @@ mod native {
 
     binary!(sxtab16, "sxtab16 {}, {}, {}");
     binary!(sxtab16_ror8, "sxtab16 {}, {}, {}, ror #8");
-
-    macro_rules! accumulate {
-        ($name:ident, $text:literal) => {
-            #[inline(always)]
-            pub(in super::super) fn $name(a: i32, b: i32, sum: i32) -> i32 {
-                let result;
-                // SAFETY: the instruction reads and writes the registers named, and the sticky Q flag, which Rust code
-                // does not use and which is not declared as preserved.
-                unsafe { asm!($text, out(reg) result, in(reg) a, in(reg) b, in(reg) sum, options(pure, nomem, nostack)) };
-                result
-            }
-        };
-    }
-
-    accumulate!(smlad, "smlad {}, {}, {}, {}");
-    accumulate!(smlabb, "smlabb {}, {}, {}, {}");
-    accumulate!(smlatt, "smlatt {}, {}, {}, {}");
-    accumulate!(smmlar, "smmlar {}, {}, {}, {}");
 }
 
 #[cfg(not(target_arch = "arm"))]

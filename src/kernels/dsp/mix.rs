@@ -119,7 +119,7 @@ mod fours {
     mod arm {
         #![allow(unsafe_code, reason = "loops that the compiler does not find")]
 
-        use core::arch::naked_asm;
+        use core::arch::asm;
 
         use super::{Coefficients, Order};
 
@@ -196,26 +196,35 @@ mod fours {
                 ///
                 /// There are four weights of the experts from `weights` to `end`, and then perhaps more fours, and all have
                 /// places from `halves` on.
-                #[unsafe(naked)]
-                unsafe extern "C" fn $name(
+                #[inline(never)]
+                unsafe fn $name(
                     weights: *const i8,
                     end: *const i8,
                     halves: *mut i16,
                     call: &Call,
                 ) {
-                    naked_asm!(
-                        "push {{r4-r11, lr}}",
-                        "ldmia r3, {{r4-r9}}",
-                        "2:",
-                        $experts!($a),
-                        $experts!($b),
-                        $experts!($c),
-                        $experts!($d),
-                        concat!("add r2, #", $step),
-                        "cmp r0, r1",
-                        "bne 2b",
-                        "pop {{r4-r11, pc}}",
-                    )
+                    // SAFETY: the caller promises that all of these can be read and written; registers that are no operands are saved
+                    // and restored.
+                    unsafe {
+                        asm!(
+                            "push {{r4-r11, lr}}",
+                            "ldmia r3, {{r4-r9}}",
+                            "2:",
+                            $experts!($a),
+                            $experts!($b),
+                            $experts!($c),
+                            $experts!($d),
+                            concat!("add r2, #", $step),
+                            "cmp r0, r1",
+                            "bne 2b",
+                            "pop {{r4-r11, lr}}",
+                            inout("r0") weights => _,
+                            inout("r1") end => _,
+                            inout("r2") halves => _,
+                            inout("r3") call => _,
+                            out("r12") _,
+                        )
+                    }
                 }
             };
         }

@@ -130,7 +130,7 @@ impl Block<'_> {
 mod arm {
     #![allow(unsafe_code, reason = "a loop that needs every register")]
 
-    use core::arch::naked_asm;
+    use core::arch::asm;
 
     /// What the loop reads, and walks along. Steps are in bytes.
     #[repr(C)]
@@ -180,99 +180,108 @@ mod arm {
     ///
     /// All that the call leads to can be read, and its outputs written. There is a pixel and there are four channels at
     /// least.
-    #[unsafe(naked)]
-    pub(super) unsafe extern "C" fn multiply(call: *mut Call) {
-        naked_asm!(
-            // On the stack: pixels that are left, input and output of the pixel, call.
-            "push {{r4-r11, lr}}",
-            "push {{r0}}",
-            "sub sp, #12",
-            // Four channels.
-            "2:",
-            "ldr r12, [sp, #12]",
-            "ldrd r0, r1, [r12, #20]",
-            "ldr r4, [r12, #56]",
-            "stmia sp, {{r0, r1, r4}}",
-            "ldr r2, [r12, #44]",
-            "ldr r3, [r12, #32]",
-            // A pixel.
-            "3:",
-            "ldr r1, [r12, #0]",
-            "ldmia r1, {{r8-r11}}",
-            "ldr r1, [r12, #12]",
-            "ldrd lr, r4, [r12, #36]", // rows, columns
-            "cmp r4, #0",
-            "beq 9f",
-            "cmp lr, #0",
-            "beq 9f",
-            "cmp r4, #3",
-            "bne 6f",
-            // Three columns.
-            "4:",
-            tap!("[r0]"),
-            tap!("[r0, r2]"),
-            tap!("[r0, r2, lsl #1]"),
-            "subs lr, #1",
-            "beq 9f",
-            "ldrd r4, r5, [r12, #48]", // row step, kernel skip
-            "add r0, r4",
-            "add r1, r5",
-            "b 4b",
-            // Any number of columns.
-            "6:",
-            "ldr r12, [sp, #12]",
-            "ldr r12, [r12, #40]",
-            "7:",
-            tap!("[r0]"),
-            "add r0, r2",
-            "subs r12, #1",
-            "bne 7b",
-            "ldr r12, [sp, #12]",
-            "subs lr, #1",
-            "beq 9f",
-            "ldr r4, [r12, #40]",      // columns
-            "ldrd r5, r6, [r12, #48]", // row step, kernel skip
-            "add r1, r6",
-            "mls r0, r4, r2, r0",
-            "add r0, r5",
-            "b 6b",
-            // Requantised, and a step to the next pixel.
-            "9:",
-            "ldr r1, [r12, #4]",
-            "ldmia r1, {{r4-r7}}",
-            "ldr r1, [r12, #28]",
-            "smmlar r8, r8, r4, r1",
-            "smmlar r9, r9, r5, r1",
-            "smmlar r10, r10, r6, r1",
-            "smmlar r11, r11, r7, r1",
-            "ldmia sp, {{r0, r1, r4}}",
-            "ssat r8, #8, r8",
-            "ssat r9, #8, r9",
-            "ssat r10, #8, r10",
-            "ssat r11, #8, r11",
-            "strb r8, [r1]",
-            "strb r9, [r1, #1]",
-            "strb r10, [r1, #2]",
-            "strb r11, [r1, #3]",
-            "ldrd r5, r6, [r12, #60]", // input step, output step
-            "add r0, r5",
-            "add r1, r6",
-            "subs r4, #1",
-            "stmia sp, {{r0, r1, r4}}",
-            "bne 3b",
-            // A step to the next four channels.
-            "ldmia r12, {{r0-r4}}", // bias, multipliers, end of biases, kernel, bytes of a kernel
-            "adds r0, #16",
-            "adds r1, #16",
-            "add r3, r4",
-            "ldrd r5, r6, [r12, #20]", // input, output
-            "adds r5, #4",
-            "adds r6, #4",
-            "stmia r12, {{r0-r6}}",
-            "cmp r0, r2",
-            "bne 2b",
-            "add sp, #16",
-            "pop {{r4-r11, pc}}",
-        )
+    #[inline(never)]
+    pub(super) unsafe fn multiply(call: *mut Call) {
+        // SAFETY: the caller promises that all of these can be read and written; registers that are no operands are saved
+        // and restored.
+        unsafe {
+            asm!(
+                // On the stack: pixels that are left, input and output of the pixel, call.
+                "push {{r4-r11, lr}}",
+                "push {{r0}}",
+                "sub sp, #12",
+                // Four channels.
+                "2:",
+                "ldr r12, [sp, #12]",
+                "ldrd r0, r1, [r12, #20]",
+                "ldr r4, [r12, #56]",
+                "stmia sp, {{r0, r1, r4}}",
+                "ldr r2, [r12, #44]",
+                "ldr r3, [r12, #32]",
+                // A pixel.
+                "3:",
+                "ldr r1, [r12, #0]",
+                "ldmia r1, {{r8-r11}}",
+                "ldr r1, [r12, #12]",
+                "ldrd lr, r4, [r12, #36]", // rows, columns
+                "cmp r4, #0",
+                "beq 9f",
+                "cmp lr, #0",
+                "beq 9f",
+                "cmp r4, #3",
+                "bne 6f",
+                // Three columns.
+                "4:",
+                tap!("[r0]"),
+                tap!("[r0, r2]"),
+                tap!("[r0, r2, lsl #1]"),
+                "subs lr, #1",
+                "beq 9f",
+                "ldrd r4, r5, [r12, #48]", // row step, kernel skip
+                "add r0, r4",
+                "add r1, r5",
+                "b 4b",
+                // Any number of columns.
+                "6:",
+                "ldr r12, [sp, #12]",
+                "ldr r12, [r12, #40]",
+                "7:",
+                tap!("[r0]"),
+                "add r0, r2",
+                "subs r12, #1",
+                "bne 7b",
+                "ldr r12, [sp, #12]",
+                "subs lr, #1",
+                "beq 9f",
+                "ldr r4, [r12, #40]",      // columns
+                "ldrd r5, r6, [r12, #48]", // row step, kernel skip
+                "add r1, r6",
+                "mls r0, r4, r2, r0",
+                "add r0, r5",
+                "b 6b",
+                // Requantised, and a step to the next pixel.
+                "9:",
+                "ldr r1, [r12, #4]",
+                "ldmia r1, {{r4-r7}}",
+                "ldr r1, [r12, #28]",
+                "smmlar r8, r8, r4, r1",
+                "smmlar r9, r9, r5, r1",
+                "smmlar r10, r10, r6, r1",
+                "smmlar r11, r11, r7, r1",
+                "ldmia sp, {{r0, r1, r4}}",
+                "ssat r8, #8, r8",
+                "ssat r9, #8, r9",
+                "ssat r10, #8, r10",
+                "ssat r11, #8, r11",
+                "strb r8, [r1]",
+                "strb r9, [r1, #1]",
+                "strb r10, [r1, #2]",
+                "strb r11, [r1, #3]",
+                "ldrd r5, r6, [r12, #60]", // input step, output step
+                "add r0, r5",
+                "add r1, r6",
+                "subs r4, #1",
+                "stmia sp, {{r0, r1, r4}}",
+                "bne 3b",
+                // A step to the next four channels.
+                "ldmia r12, {{r0-r4}}", // bias, multipliers, end of biases, kernel, bytes of a kernel
+                "adds r0, #16",
+                "adds r1, #16",
+                "add r3, r4",
+                "ldrd r5, r6, [r12, #20]", // input, output
+                "adds r5, #4",
+                "adds r6, #4",
+                "stmia r12, {{r0-r6}}",
+                "cmp r0, r2",
+                "bne 2b",
+                "add sp, #16",
+                "pop {{r4-r11, lr}}",
+                inout("r0") call => _,
+                out("r1") _,
+                out("r2") _,
+                out("r3") _,
+                out("r12") _,
+            )
+        }
     }
 }
