@@ -1,7 +1,8 @@
-# The two commands of a fresh Debian or Ubuntu machine with rustup, and of every other one:
+# The commands of a fresh Debian or Ubuntu machine with rustup, and of every other one:
 #   make demo    a float network becomes firmware and runs on an emulated Cortex-M4
 #   make test    everything that is checked
-# Both begin with `make setup`, which installs what is missing and says so.
+#   make bench   instructions of every layer on every core, beside CMSIS-NN; writes tools/bench/condconv.tsv
+# They begin with `make setup`, which installs what is missing and says so.
 
 TOOLCHAIN := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
 COMPONENTS := rustfmt clippy
@@ -18,13 +19,22 @@ TARGET_cortex-m55 := thumbv8m.main-none-eabihf
 FLAGS_cortex-m33 := -Ctarget-cpu=cortex-m33
 FLAGS_cortex-m55 := -Ctarget-cpu=cortex-m55
 
-.PHONY: demo test setup format lint network docs host examples portable
+.PHONY: demo test bench bench-check setup format lint lint-plugin network docs host examples portable
 
 demo: setup
 	cargo run --release --package condconv-tools -- demo
 
-test: setup format lint $(addprefix lint-,$(CORES)) docs host examples portable
+test: setup format lint lint-plugin $(addprefix lint-,$(CORES)) docs host examples portable bench-check
 	@echo 'test: all passed'
+
+BENCH := cargo run --release --package condconv-tools --example bench --
+
+bench: setup
+	$(BENCH) measure
+
+# Not on a Cortex-M7, which runs the program of a Cortex-M4.
+bench-check:
+	$(BENCH) check $(CORES)
 
 setup:
 	@command -v rustup > /dev/null || { echo "setup: rustup is missing: see https://rustup.rs" >&2; exit 1; }
@@ -50,9 +60,13 @@ install = $(if $(filter 0,$(shell id -u)),,sudo) sh -c \
 format:
 	cargo fmt --all --check
 	cd boards/qemu && cargo fmt --check
+	cd boards/qemu-plugin && cargo fmt --check
 
 lint:
 	cargo clippy --workspace --all-targets -- --deny warnings
+
+lint-plugin:
+	cd boards/qemu-plugin && cargo clippy --all-targets -- --deny warnings
 
 lint-%: network
 	RUSTFLAGS=$(FLAGS_$*) cargo clippy --package condconv --lib --target $(TARGET_$*) -- --deny warnings

@@ -83,6 +83,13 @@ fn every_instruction_is_counted_once() {
         let calls = result.layers.len() as u64 + 1;
         assert!((1..=10 * calls).contains(&result.rest.instructions), "{core:?}: {:?}", result.rest);
         assert!(result.layers.iter().all(|layer| layer.cost.instructions > 10));
+        for layer in &result.layers {
+            let (mixing, all) = (layer.mixing.instructions, layer.cost.instructions);
+            let mixes = layer.op.starts_with("Cond") && layer.op != "CondLinear";
+            // A weight takes its share of an instruction and of a load from each expert at least.
+            assert!(!mixes || mixing > layer.mixing_macs as u64 / 2, "{core:?} {}: {mixing}", layer.name);
+            assert!(mixing < all && (layer.experts > 0 || mixing == 0), "{core:?} {}: {mixing}", layer.name);
+        }
         // No core does more than 16 products at once, and none loads and stores with every instruction.
         let Cost { instructions, loads, stores, cycles_estimated } = result.total;
         assert!(instructions > model.plan.macs() as u64 / 16);

@@ -117,7 +117,7 @@ impl Writer<'_> {
             source.escape_debug()
         )?;
         out.write_str(
-            "#![allow(\n    dead_code,\n    clippy::single_range_in_vec_init,\n    clippy::unreadable_literal\n)]\n\n",
+            "#![allow(\n    dead_code,\n    missing_copy_implementations,\n    clippy::single_range_in_vec_init,\n    clippy::unreadable_literal\n)]\n\n",
         )?;
         let words = words(body);
         let mut names: Vec<&str> = LIBRARY.iter().copied().filter(|&name| words.contains(name)).collect();

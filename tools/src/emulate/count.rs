@@ -1,5 +1,6 @@
 //! Counts executed instructions with the plugin of `boards/qemu-plugin`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::ops::Range;
 
@@ -8,6 +9,7 @@ use object::read::elf::ElfFile;
 use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
 
 use super::image::{at, build_plugin};
+use super::mixing::mixing;
 use super::run::{Folder, Report};
 use super::{EmulateError, Image, Run};
 
@@ -20,6 +22,8 @@ pub struct Counted {
     pub segments: Vec<Segment>,
     /// The program.
     pub code: Code,
+    /// Addresses of instructions that mix kernels.
+    pub mixing: BTreeSet<u64>,
 }
 
 /// What ran between two marks.
@@ -86,7 +90,9 @@ pub fn count(image: &Image, samples: &[f32]) -> Result<Counted, EmulateError> {
     for line in text.lines() {
         read_line(&mut segments, line).ok_or_else(|| EmulateError::Line { machine, line: line.into() })?;
     }
-    Ok(Counted { networks, segments, code })
+    let executed = segments.iter().flat_map(|segment: &Segment| &segment.executed);
+    let mixing = mixing(image, executed.map(|executed| executed.address).collect())?;
+    Ok(Counted { networks, segments, code, mixing })
 }
 
 /// Takes a line of the form that the plugin's documentation gives.

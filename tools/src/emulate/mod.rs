@@ -3,6 +3,7 @@
 
 mod count;
 mod image;
+mod mixing;
 mod run;
 
 use std::io;
@@ -130,6 +131,9 @@ pub enum EmulateError {
     /// The linked program cannot be read.
     #[error("reading the firmware: {0}")]
     Elf(#[from] object::Error),
+    /// The linked program's line tables cannot be read.
+    #[error("reading the firmware's line tables: {0}")]
+    Lines(#[from] addr2line::gimli::Error),
     /// The firmware marked another number of steps than the networks have.
     #[error("{machine}: {found} marks instead of {expected}; this is a bug of condconv, please report it")]
     Marks {

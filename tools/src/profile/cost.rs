@@ -1,6 +1,6 @@
 //! What executed instructions cost.
 
-use std::ops::AddAssign;
+use std::ops::{AddAssign, Sub};
 
 use serde::Serialize;
 
@@ -26,6 +26,19 @@ impl AddAssign for Cost {
         self.loads += other.loads;
         self.stores += other.stores;
         self.cycles_estimated += other.cycles_estimated;
+    }
+}
+
+impl Sub for Cost {
+    type Output = Self;
+
+    fn sub(self, part: Self) -> Self {
+        Self {
+            instructions: self.instructions - part.instructions,
+            loads: self.loads - part.loads,
+            stores: self.stores - part.stores,
+            cycles_estimated: self.cycles_estimated - part.cycles_estimated,
+        }
     }
 }
 

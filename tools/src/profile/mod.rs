@@ -61,6 +61,8 @@ pub struct StepCost {
     /// What it costs.
     #[serde(flatten)]
     pub cost: Cost,
+    /// What of that is mixing: all that functions do whose module or name says so.
+    pub mixing: Cost,
 }
 
 /// A network and the sample that it runs on.
@@ -101,10 +103,10 @@ pub fn measure(core: Core, subjects: &[Subject<'_>]) -> Result<Vec<Profile>, Err
         .collect::<Result<_, _>>()?;
     let image = emulate::build_profile(core, &modules.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
     let samples: Vec<f32> = subjects.iter().flat_map(|subject| subject.sample.iter().copied()).collect();
-    let Counted { networks, segments, code } = emulate::count(&image, &samples)?;
+    let counted = emulate::count(&image, &samples)?;
 
     let machine = image.machine();
-    let of_device = |number: usize| networks.get(number).and_then(|run| run.samples.first());
+    let of_device = |number: usize| counted.networks.get(number).and_then(|run| run.samples.first());
     let different = subjects
         .iter()
         .enumerate()
@@ -117,15 +119,15 @@ pub fn measure(core: Core, subjects: &[Subject<'_>]) -> Result<Vec<Profile>, Err
     // The marks of a network: before and after `infer`, and before and after each step.
     let marks = |subject: &Subject<'_>| 2 * subject.plan.network.steps().len() + 2;
     let expected = subjects.iter().map(marks).sum();
-    if segments.len() != expected {
-        return Err(EmulateError::Marks { machine, found: segments.len(), expected }.into());
+    if counted.segments.len() != expected {
+        return Err(EmulateError::Marks { machine, found: counted.segments.len(), expected }.into());
     }
-    let mut rest = &segments[..];
+    let mut rest = &counted.segments[..];
     let profiles = subjects.iter().map(|subject| {
         let (segments, others) = rest.split_at(marks(subject));
         rest = others;
         // The first ran before `infer`.
-        describe(core, subject.plan, &segments[1..], &code)
+        describe(core, subject.plan, &segments[1..], &counted)
     });
     Ok(profiles.collect())
 }
@@ -154,7 +156,8 @@ fn scores(subject: &Subject<'_>) -> Vec<i32> {
 }
 
 /// Segments alternate between what lies between steps and a step.
-fn describe(core: Core, plan: &Plan, segments: &[Segment], code: &Code) -> Profile {
+fn describe(core: Core, plan: &Plan, segments: &[Segment], counted: &Counted) -> Profile {
+    let Counted { code, mixing, .. } = counted;
     let costs: Vec<Cost> = segments.iter().map(|segment| Cost::of(segment, code)).collect();
     let sum = |costs: &mut dyn Iterator<Item = &Cost>| {
         costs.fold(Cost::default(), |mut sum, cost| {
@@ -171,8 +174,10 @@ fn describe(core: Core, plan: &Plan, segments: &[Segment], code: &Code) -> Profi
         cycles_model: "Cortex-M4, zero wait states",
         layers: steps
             .iter()
-            .zip(costs.iter().skip(1).step_by(2))
-            .map(|(step, cost)| step_cost(plan, *step, *cost))
+            .zip(costs.iter().zip(segments).skip(1).step_by(2))
+            .map(|(step, (cost, segment))| {
+                step_cost(plan, *step, *cost, Cost::of(&only(mixing, segment), code))
+            })
             .collect(),
         rest: sum(&mut costs.iter().step_by(2)),
         total: sum(&mut costs.iter()),
@@ -182,7 +187,13 @@ fn describe(core: Core, plan: &Plan, segments: &[Segment], code: &Code) -> Profi
     }
 }
 
-fn step_cost(plan: &Plan, step: Step, cost: Cost) -> StepCost {
+/// What of a segment ran at these addresses.
+fn only(addresses: &BTreeSet<u64>, segment: &Segment) -> Segment {
+    let executed = segment.executed.iter().filter(|executed| addresses.contains(&executed.address));
+    Segment { stack: None, executed: executed.copied().collect() }
+}
+
+fn step_cost(plan: &Plan, step: Step, cost: Cost, mixing: Cost) -> StepCost {
     let network = &plan.network;
     match step {
         Step::Routing(id) => {
@@ -196,6 +207,7 @@ fn step_cost(plan: &Plan, step: Step, cost: Cost) -> StepCost {
                 macs: 0,
                 mixing_macs: routing.matrix.len(),
                 cost,
+                mixing,
             }
         }
         Step::Layer(index) => {
@@ -209,6 +221,7 @@ fn step_cost(plan: &Plan, step: Step, cost: Cost) -> StepCost {
                 macs: layer.op.macs(),
                 mixing_macs: layer.op.mixing_macs(),
                 cost,
+                mixing,
             }
         }
     }
