@@ -84,8 +84,10 @@ network:
 docs:
 	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps
 
+# Once more, the library's own tests with the loops of the DSP extension.
 host:
 	cargo test --workspace
+	CONDCONV_KERNELS=dsp cargo test --package condconv --test properties --test bounds --test errors
 
 examples:
 	set -e; for example in $(EXAMPLES); do cargo run --example $$example; done

@@ -79,7 +79,7 @@ impl<'a, X: Element, Y: Element> DepthwiseConv2d<'a, X, Y> {
     /// Words of scratch that the layer needs to prepare four channels at a time.
     #[must_use]
     pub const fn scratch_words(&self) -> usize {
-        self.geometry().depthwise_scratch_words(4)
+        self.geometry().depthwise_scratch_words(1)
     }
 
     /// Convolves an NHWC tensor.
@@ -152,7 +152,7 @@ impl<'a, X: Element, Y: Element> CondDepthwiseConv2d<'a, X, Y> {
     /// Words of scratch that the layer needs to mix the kernels of four channels at a time.
     #[must_use]
     pub const fn scratch_words(&self) -> usize {
-        self.geometry().depthwise_scratch_words(4)
+        self.geometry().depthwise_scratch_words(1)
     }
 
     /// Mixes the kernels for `routing` and convolves an NHWC tensor.

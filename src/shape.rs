@@ -295,7 +295,7 @@ impl Geometry {
     }
 
     /// Words of scratch with which a depthwise convolution prepares the kernels of `channels` channels at a time, in whole
-    /// fours and at least four.
+    /// fours and at least four. With fewer than four channels it is [`scratch_words`](Self::scratch_words).
     ///
     /// ```
     /// use condconv::{Geometry, Shape, Window};
@@ -304,6 +304,9 @@ impl Geometry {
     /// ```
     #[must_use]
     pub const fn depthwise_scratch_words(&self, channels: usize) -> usize {
+        if self.output.channels < 4 {
+            return self.scratch_words(channels);
+        }
         channels.div_ceil(4) * (2 * self.window.taps() + 4)
     }
 

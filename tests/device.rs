@@ -115,6 +115,18 @@ fn networks_of_the_size_of_microcontrollers() {
     }
 }
 
+/// Small blocks of mixed kernels, and static ones from flash.
+#[test]
+fn the_least_ram() {
+    for (name, module) in [("digits", "digits_least"), ("resnet8", "resnet8_least")] {
+        let ram = Network::load(name, "digits").model.plan.sizes().least_ram_bytes;
+        let network =
+            Network::with(name, "digits", module, &Options { ram: Some(ram), ..Options::default() });
+        assert_eq!(network.model.plan.ram_bytes(), ram);
+        network.check(Core::CortexM4, 20);
+    }
+}
+
 #[test]
 fn cortex_m0() {
     DIGITS.check(Core::CortexM0, 20);

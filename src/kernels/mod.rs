@@ -52,10 +52,8 @@ pub(crate) fn depthwise<X: Element, Y: Element>(
     output: &mut [Y],
 ) {
     #[cfg(condconv_dsp)]
-    if let (Some(input), Some(output)) = (X::int8(input), Y::int8_mut(output))
-        && dsp::depthwise(geometry, zero_point, &source, requantize, scratch, input, output)
-    {
-        return;
+    if let (Some(input), Some(output)) = (X::int8(input), Y::int8_mut(output)) {
+        return dsp::depthwise(geometry, zero_point, &source, requantize, scratch, input, output);
     }
     portable::in_blocks(geometry, source, scratch, |channels, kernels| {
         portable::depthwise(geometry, zero_point, channels, kernels, requantize, input, output);

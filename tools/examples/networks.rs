@@ -13,6 +13,7 @@ use condconv_tools::convert::{Model, read_labels, read_samples};
 use condconv_tools::quantize::Options;
 use condconv_tools::verify::verify;
 
+#[allow(dead_code, reason = "the tests read more")]
 #[path = "../tests/shared/rounded.rs"]
 mod rounded;
 #[path = "../tests/shared/shipped.rs"]
@@ -57,7 +58,7 @@ fn print_row(onnx: &Path, data: impl Fn(&str) -> PathBuf) -> Result<(), Box<dyn 
     let labels = data("labels");
     let labels = labels.exists().then(|| read_labels(&labels, samples.len(), &model)).transpose()?;
     let result = verify(&model, &samples, labels.as_deref())?;
-    let Quality { integer, rounded, corrected, rounded_input, import_error } = quality(&model, &samples);
+    let Quality { integer, rounded, corrected, rounded_input, import_error, .. } = quality(&model, &samples);
     let kernels = model.import.network.layers.iter().filter_map(|layer| layer.op.kernels());
     let (conditional, fixed): (Vec<_>, Vec<_>) = kernels.partition(|kernels| kernels.routing.is_some());
     let worst = result.layers.iter().map(|layer| layer.sqnr_db).fold(f64::INFINITY, f64::min);

@@ -6,14 +6,8 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::graph::ValueId;
-use crate::quantized::{ElementType, Kernels, Layer, Op, QuantizedNetwork};
-
-/// Words for the kernels that a convolution prepares at a time.
-const BLOCK_WORDS: usize = 2560;
-
-/// Output channels that it prepares at least: columns are made anew for each block, which costs more than kernels in RAM save
-/// if blocks are small. Static kernels stay in flash then.
-const BLOCK_CHANNELS: usize = 16;
+use crate::quantized::{ElementType, Kernels, Op, QuantizedNetwork};
+use crate::scratch;
 
 /// What a network needs; part of every report.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -26,6 +20,10 @@ pub struct Sizes {
     pub flash_bytes: usize,
     /// `size_of::<Network>()`.
     pub ram_bytes: usize,
+    /// The same with the least scratch that the network can run in, which is slower.
+    pub least_ram_bytes: usize,
+    /// The same with all the scratch that makes it faster.
+    pub fastest_ram_bytes: usize,
 }
 
 /// A quantised network and its layout.
@@ -59,8 +57,7 @@ impl Plan {
         let (places, arena, wide_arena) = place_tensors(&network, &lifetimes);
         let (routing_places, routing_weights) = place_routing_weights(&network);
         let (weights, weight_places) = place_weights(&network);
-        let scratch =
-            network.layers.iter().map(|layer| scratch_words(&network, layer)).max().unwrap_or_default();
+        let scratch = *scratch::words(&network).end();
         Self {
             network,
             places,
@@ -72,6 +69,23 @@ impl Plan {
             weights,
             weight_places,
         }
+    }
+
+    /// The plan with no more RAM than that: less scratch makes convolutions prepare fewer kernels at a time, and read static
+    /// ones from flash. Nothing else changes.
+    ///
+    /// # Errors
+    ///
+    /// The least RAM that the network can run in, if it is more.
+    pub fn within(mut self, ram_bytes: usize) -> Result<Self, usize> {
+        let words = scratch::words(&self.network);
+        let least = self.ram_bytes_with(*words.start());
+        if least > ram_bytes {
+            return Err(least);
+        }
+        let words_left = (ram_bytes - least) / 4;
+        self.scratch = (words.start() + words_left).min(*words.end());
+        Ok(self)
     }
 
     /// Bytes of all constants: the weights file, biases, multipliers, ratios, routing.
@@ -116,10 +130,14 @@ impl Plan {
     /// `size_of::<Network>()` on the device: both arenas, the output, routing weights, the scratch.
     #[must_use]
     pub fn ram_bytes(&self) -> usize {
+        self.ram_bytes_with(self.scratch)
+    }
+
+    fn ram_bytes_with(&self, scratch: usize) -> usize {
         let output = self.network.tensors[self.network.output].bytes();
         let tensors = self.arena + 2 * self.wide_arena + output;
-        let alignment = if self.scratch > 0 { 4 } else { 2 };
-        (tensors + 2 * self.routing_weights + 4 * self.scratch).next_multiple_of(alignment)
+        let alignment = if scratch > 0 { 4 } else { 2 };
+        (tensors + 2 * self.routing_weights + 4 * scratch).next_multiple_of(alignment)
     }
 
     /// Multiply-accumulates of one inference, mixing and routing apart.
@@ -135,14 +153,17 @@ impl Plan {
         mixing + self.network.routings.iter().map(|routing| routing.matrix.len()).sum::<usize>()
     }
 
-    /// All four figures.
+    /// All these figures.
     #[must_use]
     pub fn sizes(&self) -> Sizes {
+        let words = scratch::words(&self.network);
         Sizes {
             macs: self.macs(),
             mixing_macs: self.mixing_macs(),
             flash_bytes: self.flash_bytes(),
             ram_bytes: self.ram_bytes(),
+            least_ram_bytes: self.ram_bytes_with(*words.start()),
+            fastest_ram_bytes: self.ram_bytes_with(*words.end()),
         }
     }
 
@@ -156,33 +177,6 @@ impl Plan {
         ));
         hash.update(format!("{:?}", (self.arena, self.wide_arena, self.scratch)));
         hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-    }
-}
-
-/// Words of scratch for a layer.
-fn scratch_words(network: &QuantizedNetwork, layer: &Layer) -> usize {
-    let Op::Conv { geometry, kernels, .. } = &layer.op else { return 0 };
-    let channels = geometry.output().channels;
-    if geometry.is_depthwise() {
-        return geometry.depthwise_scratch_words(channels.min(BLOCK_CHANNELS));
-    }
-    let narrow =
-        [layer.inputs[0], layer.output].iter().all(|&id| network.tensors[id].element == ElementType::I8);
-    let columns = geometry.scratch_words(0);
-    let pair = geometry.scratch_words(2) - columns;
-    let largest = BLOCK_WORDS / pair * 2;
-    let in_flash = matches!(kernels, Kernels::Static(_)) && geometry.kernel_len().is_multiple_of(4);
-    let block = if largest < BLOCK_CHANNELS.min(channels) && in_flash {
-        0
-    } else {
-        // Blocks of about the same size.
-        channels.div_ceil(channels.div_ceil(largest.max(BLOCK_CHANNELS)))
-    };
-    // The loops for int16 elements take no columns, and static kernels from flash.
-    match (narrow, kernels) {
-        (true, _) => geometry.scratch_words(block),
-        (false, Kernels::Experts(_)) => geometry.scratch_words(block) - columns,
-        (false, Kernels::Static(_)) => 0,
     }
 }
 

@@ -6,6 +6,7 @@ use clap::ValueEnum as _;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use crate::inspect::Inspection;
+use crate::names::shortened;
 use crate::plan::Sizes;
 use crate::profile::{Cost, Profile};
 use crate::quantize::{NamedRange, RangeMethod, Ranges, Trade, WideTensor};
@@ -121,7 +122,7 @@ pub fn profile(result: &Profile) -> String {
     };
     for layer in &result.layers {
         let columns = [
-            layer.name.clone(),
+            shortened(&layer.name),
             layer.op.into(),
             dimensions(layer.shape),
             experts(layer.experts),
@@ -168,11 +169,15 @@ pub fn int16(trade: Option<&Trade>) -> String {
 
 /// The lines that end all reports.
 fn sizes(sizes: &Sizes, plan: &str) -> String {
-    let Sizes { macs, mixing_macs, flash_bytes, ram_bytes } = sizes;
+    let Sizes { macs, mixing_macs, flash_bytes, ram_bytes, least_ram_bytes, fastest_ram_bytes } = sizes;
     [
         ("MACs, mixing and routing", format!("{macs} + {mixing_macs}")),
         ("flash (constants)", format!("{flash_bytes} bytes")),
         ("RAM (size_of::<Network>())", format!("{ram_bytes} bytes")),
+        (
+            "RAM, least and fastest",
+            format!("{least_ram_bytes} and {fastest_ram_bytes} bytes, chosen by --ram"),
+        ),
         ("plan", plan.into()),
     ]
     .map(|(name, value)| format!("{name:<28}{value}\n"))
@@ -192,17 +197,6 @@ fn aligned_table(header: &[&str], first_number: usize) -> Table {
         }
     }
     table
-}
-
-/// A name that leaves room for the other columns: a long one without its middle.
-fn shortened(name: &str) -> String {
-    const LONGEST: usize = 48;
-    let length = name.chars().count();
-    if length <= LONGEST {
-        return name.into();
-    }
-    let (head, tail) = (LONGEST / 2, LONGEST - LONGEST / 2 - 1);
-    name.chars().take(head).chain(['…']).chain(name.chars().skip(length - tail)).collect()
 }
 
 fn dimensions([height, width, channels]: [usize; 3]) -> String {

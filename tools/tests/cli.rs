@@ -183,6 +183,15 @@ fn options_that_change_the_plan_change_it_alike_for_every_command() {
     let (plain, verified) = plan_of(&[]);
     assert_eq!(verified["int16"], Value::Null);
     assert_eq!(plan_of(&["--int16", "none", "--ranges", "min-max"]).0, plain);
+    let bytes = |result: &Value, key: &str| result[key].as_u64().unwrap();
+    let [least, fastest] = ["least_ram_bytes", "fastest_ram_bytes"].map(|key| bytes(&verified, key));
+    for ram in [least, least + 3, least + 4, fastest - 1, fastest, fastest + 1000] {
+        let (id, bounded) = plan_of(&["--ram", &ram.to_string()]);
+        // Scratch is words.
+        assert_eq!(bytes(&bounded, "ram_bytes"), (ram - (ram - least) % 4).min(fastest));
+        assert_eq!(id == plain, ram >= fastest);
+    }
+
     let (auto, verified) = plan_of(&["--int16", "auto", "--ranges", "mse"]);
     let trade = &verified["int16"];
     assert!(trade["sqnr_db"].as_f64() > trade["sqnr_db_without"].as_f64());
@@ -215,6 +224,7 @@ fn options_that_change_the_plan_change_it_alike_for_every_command() {
         &["--ranges", "mse,nowhere=min-max"],
         &["digits_static.onnx", "--ranges", "'nowhere'", "inspect"],
     );
+    convert(&["--ram", &(least - 1).to_string()], &["digits_static.onnx", "--ram", &least.to_string()]);
     convert(&["--ranges", "mse,=min-max"], &["digits_static.onnx", "--ranges", "empty"]);
     fails_with(&["inspect", &model, "--int16", "auto"], &["--calibrate"], folder.path());
 }
@@ -470,9 +480,9 @@ fn poor_calibration_inputs_are_warned_of() {
     assert_eq!(stderr(&calibrate), "");
 }
 
-/// A name of thousands of characters does not push the columns apart.
+/// A name of thousands of characters does not push the columns apart, nor fill the screen.
 #[test]
-fn long_names_are_shortened_in_tables() {
+fn long_names_are_shortened() {
     let Digits { model, calibrate, .. } = digits();
     let folder = tempfile::tempdir().unwrap();
     let renamed = folder.path().join("long.onnx");
@@ -481,9 +491,21 @@ fn long_names_are_shortened_in_tables() {
         node.name = Some(format!("first{}{}", "ß".repeat(5000), node.op_type.as_deref().unwrap()));
     }
     fs::write(&renamed, network.write_buf().unwrap()).unwrap();
-    let text = stdout_of_success(&["inspect", renamed.to_str().unwrap(), "--calibrate", &calibrate]);
+    let renamed = renamed.to_str().unwrap();
+    let text = stdout_of_success(&["inspect", renamed, "--calibrate", &calibrate]);
     assert!(text.contains("…") && text.contains("first") && text.contains("Conv"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() < 160), "{text}");
+
+    for node in &mut network.graph.as_mut().unwrap().node {
+        node.op_type = Some("Exp".into());
+        node.input.truncate(1);
+        node.input[0].push_str(&"ß".repeat(5000));
+    }
+    fs::write(renamed, network.write_buf().unwrap()).unwrap();
+    let output = condconv(&["inspect", renamed]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("…") && message.contains("(Exp)"), "{message}");
+    assert!(message.chars().count() < 1000, "{message}");
 }
 
 #[test]

@@ -145,7 +145,7 @@ fn every_operator_gives_the_bits_of_the_host_executor() {
 fn int16_tensors_give_the_bits_of_the_host_executor() {
     let names = ["input", "/stem/conv/Conv", "/pointwise1/conv/Conv", "/depthwise3/conv/Conv"];
     let int16 = Int16::Named(names.map(String::from).to_vec());
-    let options = Options { int16, ranges: RangeMethod::Mse.into() };
+    let options = Options { int16, ranges: RangeMethod::Mse.into(), ram: None };
     let file = |name: &str| Path::new(ROOT).join("models").join(name);
     let model = Model::load(&file("watch.onnx"), &file("watch.calibrate.npy"), &options).unwrap();
     let samples = read_samples(&file("watch.test.npy"), &model.import).unwrap();
@@ -231,12 +231,8 @@ fn any_names_and_any_sizes_make_a_module_that_compiles() {
         let base = format!("tests/fixtures/onnx/{name}");
         let mut model = model(&format!("{base}.onnx"), &format!("{base}.input.npy"));
         // One channel at a time, in as little memory as there may be.
-        let words = model.plan.network.layers.iter().map(|layer| match &layer.op {
-            Op::Conv { geometry, .. } if geometry.is_depthwise() => geometry.depthwise_scratch_words(1),
-            Op::Conv { geometry, .. } => geometry.scratch_words(1),
-            _ => 0,
-        });
-        model.plan.scratch = words.max().unwrap();
+        let least = model.plan.sizes().least_ram_bytes;
+        model.plan = model.plan.within(least).unwrap();
         let samples =
             read_samples(&Path::new(ROOT).join(format!("{base}.input.npy")), &model.import).unwrap();
         let samples: Vec<&[f32]> = samples.iter().collect();

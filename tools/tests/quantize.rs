@@ -289,6 +289,27 @@ fn each_tensor_may_have_a_range_of_its_own() {
     assert!(named > 5 && changed > named / 3, "{changed} of {named}");
 }
 
+/// An int16 tensor has no range to choose, whether it always is int16, was named, or was found to be worth it.
+#[test]
+fn ranges_of_int16_tensors_are_refused() {
+    let plain = fixture("branches_legacy", &Options::default()).unwrap().plan.network;
+    let auto = Options { int16: Int16::Auto, ..Options::default() };
+    let chosen = fixture("branches_legacy", &auto).unwrap().int16.unwrap().tensors.remove(0).name;
+    let output = plain.tensors[plain.output].onnx_name.clone();
+    for (name, choice) in
+        [(&output, Int16::None), (&chosen, Int16::Named(vec![chosen.clone()])), (&chosen, Int16::Auto)]
+    {
+        let range = NamedRange { name: name.clone(), method: RangeMethod::Mse };
+        let ranges = Ranges { method: RangeMethod::MinMax, named: vec![range] };
+        let error = fixture("branches_legacy", &Options { int16: choice, ranges }).unwrap_err();
+        let Error::Quantize { source: QuantizeError::Name(NameError::Wide(wide)), .. } = &error else {
+            panic!("{error}")
+        };
+        assert_eq!(wide, name);
+        assert!(error.to_string().contains("leave it out"), "{error}");
+    }
+}
+
 #[test]
 fn ranges_follow_the_numbers() {
     let [widest, percentile, mse] = [RangeMethod::MinMax, RangeMethod::Percentile, RangeMethod::Mse]

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::conv::Source;
+use super::conv::{Source, convolve};
 use super::order::Order;
 use super::taps::{Block, Run};
 use crate::{Geometry, Requantize};
@@ -13,12 +13,12 @@ const QUAD: usize = 4;
 /// Where the weights of four channels lie in the two words of a tap: halves of the words into which an input is widened.
 const HALVES: [usize; QUAD] = [0, 2, 1, 3];
 
-/// Convolves each channel with its kernel, block by block of as many channels as the scratch has room for, if there are
-/// four channels or more; returns whether it did.
+/// Convolves each channel with its kernel, block by block of as many channels as the scratch has room for. Fewer than four
+/// channels are groups of an ordinary convolution.
 ///
 /// # Panics
 ///
-/// If the scratch has no room for four channels.
+/// If the scratch has no room for four channels, or for one if there are fewer.
 #[inline(never)]
 pub(crate) fn depthwise(
     geometry: &Geometry,
@@ -28,10 +28,10 @@ pub(crate) fn depthwise(
     scratch: &mut [i32],
     input: &[i8],
     output: &mut [i8],
-) -> bool {
+) {
     let channels = geometry.output.channels;
     if channels < QUAD {
-        return false;
+        return convolve(geometry, zero_point, source, requantize, scratch, input, output);
     }
     let words = 2 * geometry.window.taps();
     let step = scratch.len() / (words + QUAD);
@@ -62,7 +62,6 @@ pub(crate) fn depthwise(
         };
         convolve_block(geometry, &prepared, requantize.bounds(), block, input, output);
     }
-    true
 }
 
 /// Convolves all pixels of a block of channels: in each row the pixels whose windows lie on the map from left to right go

@@ -35,6 +35,18 @@ pub enum Error {
         /// The layer and the reason.
         source: QuantizeError,
     },
+    /// The network takes more RAM than it may.
+    #[error(
+        "{model}: --ram {ram_bytes}: the network takes {least_ram_bytes} bytes at least; allow as many, or make it smaller"
+    )]
+    Ram {
+        /// The ONNX file.
+        model: PathBuf,
+        /// What is allowed.
+        ram_bytes: usize,
+        /// What is needed.
+        least_ram_bytes: usize,
+    },
     /// There is nothing to measure on.
     #[error("--int16 auto measures on calibration inputs; give them with --calibrate")]
     Uncalibrated,

@@ -97,13 +97,20 @@ impl Model {
         let calibration = Calibration::new(&mut float, &reference, inputs, &methods).map_err(in_reference)?;
         let Quantized { network, trade } =
             quantize(&float, &calibration, &options.int16).map_err(in_quantizer)?;
+        options.ranges.check(&float, &network.tensors).map_err(|error| in_quantizer(error.into()))?;
+        let plan = match options.ram {
+            Some(ram_bytes) => Plan::new(network)
+                .within(ram_bytes)
+                .map_err(|least_ram_bytes| Error::Ram { model: path.into(), ram_bytes, least_ram_bytes })?,
+            None => Plan::new(network),
+        };
         Ok(Self {
             path: path.into(),
             calibrate: calibrate.into(),
             import,
             reference,
             equalized: float,
-            plan: Plan::new(network),
+            plan,
             ranges: options.ranges.clone(),
             int16: trade,
             doubt: None,

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use condconv::{Operand, WeightSums};
 
 use super::Writer;
-use super::text::{assignment, checked, dimensions, padding, range, shape, table, window, wrapped};
+use super::text::{LINE, assignment, checked, dimensions, padding, range, shape, table, window, wrapped};
 use crate::graph::Gate;
 use crate::quantized::{Kernels, Layer, Op, Requantize, Routing, Tensor};
 
@@ -290,6 +290,6 @@ fn sums_table(out: &mut String, sums: &[WeightSums]) -> fmt::Result {
     let pairs: Vec<String> = sums.iter().map(|s| format!("[{}, {}]", s.positive, s.negative)).collect();
     writeln!(out, "    #[rustfmt::skip]")?;
     writeln!(out, "    const SUMS: [WeightSums; {}] = WeightSums::table([", sums.len())?;
-    write!(out, "{}", wrapped(&pairs, "        "))?;
+    write!(out, "{}", wrapped(&pairs, "        ", LINE))?;
     writeln!(out, "    ]);")
 }

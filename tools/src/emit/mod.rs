@@ -127,7 +127,8 @@ impl Writer<'_> {
         if list.len() + "use condconv::{};".len() <= LINE {
             writeln!(out, "use condconv::{{{list}}};\n")?;
         } else {
-            writeln!(out, "use condconv::{{\n{}}};\n", wrapped(&names, "    "))?;
+            // A list of names ends a column earlier than one of values.
+            writeln!(out, "use condconv::{{\n{}}};\n", wrapped(&names, "    ", LINE - 1))?;
         }
         writeln!(out, "const _: () = assert!(")?;
         writeln!(out, "    condconv::FORMAT_VERSION == {},", condconv::FORMAT_VERSION)?;

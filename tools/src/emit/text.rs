@@ -90,16 +90,17 @@ pub(super) fn table<T: Display>(
     }
     writeln!(out, "{indent}#[rustfmt::skip]")?;
     writeln!(out, "{head}")?;
-    write!(out, "{}", wrapped(values, &format!("{indent}    ")))?;
+    write!(out, "{}", wrapped(values, &format!("{indent}    "), LINE))?;
     writeln!(out, "{indent}];")
 }
 
-pub(super) fn wrapped<T: Display>(values: &[T], indent: &str) -> String {
+/// Values with commas, in lines of at most `width` columns.
+pub(super) fn wrapped<T: Display>(values: &[T], indent: &str, width: usize) -> String {
     let mut text = String::new();
     let mut line = String::new();
     for value in values {
         let value = value.to_string();
-        if !line.is_empty() && indent.len() + line.len() + value.len() + 2 > LINE {
+        if !line.is_empty() && indent.len() + line.len() + value.len() + 2 > width {
             text.push_str(&format!("{indent}{line}\n"));
             line.clear();
         }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::node::{Node, is_invisible};
+use crate::names::shortened;
 
 /// Why an ONNX file cannot be imported: where, what and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -14,9 +15,15 @@ pub struct ImportError {
 
 impl ImportError {
     pub(super) fn new(file: &Path, mut fault: Fault) -> Self {
-        // Names come from the file.
-        fault.reason = fault.reason.replace(is_invisible, "_");
-        fault.remedy = fault.remedy.replace(is_invisible, "_");
+        for text in [&mut fault.reason, &mut fault.remedy] {
+            // Names come from the file; they stand between backticks.
+            let parts: Vec<_> = text.split('`').map(|part| part.replace(is_invisible, "_")).collect();
+            let shown = parts
+                .iter()
+                .enumerate()
+                .map(|(i, part)| if i % 2 == 1 { shortened(part) } else { part.clone() });
+            *text = shown.collect::<Vec<_>>().join("`");
+        }
         Self { file: file.to_path_buf(), fault }
     }
 
@@ -98,7 +105,7 @@ impl Fault {
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if let Some(Place { node, operator }) = self.place.as_deref() {
-            write!(f, "node `{node}` ({operator}): ")?;
+            write!(f, "node `{}` ({}): ", shortened(node), shortened(operator))?;
         }
         write!(f, "{}; {}", self.reason, self.remedy)
     }

@@ -8,7 +8,7 @@ use rten_onnx::onnx::{NodeProto, TensorProto};
 use super::node::free_name;
 
 /// The nodes, with Adds in place of each Sum of three tensors or more and of each Sub of what is not stored in the file,
-/// none for a Sum of one, and `x * tanh(softplus(x))` in place of Mish.
+/// none for a Sum of one, and `x * tanh(softplus(x))` in place of Mish. The last of several nodes keeps the name.
 pub(super) fn expand(nodes: Vec<NodeProto>, stored: &[TensorProto]) -> Vec<NodeProto> {
     let stored: HashSet<&str> = stored.iter().filter_map(|tensor| tensor.name.as_deref()).collect();
     let taken: HashSet<String> = nodes.iter().flat_map(|node| node.output.iter().cloned()).collect();
@@ -21,6 +21,7 @@ pub(super) fn expand(nodes: Vec<NodeProto>, stored: &[TensorProto]) -> Vec<NodeP
         ..NodeProto::default()
     };
     let simpler = |node: NodeProto| {
+        let unnamed = NodeProto { name: None, ..node.clone() };
         let standard = matches!(node.domain.as_deref(), None | Some("" | "ai.onnx"));
         let operator = node.op_type.as_deref().filter(|_| standard);
         match (operator, &node.input[..], &node.output[..]) {
@@ -34,18 +35,17 @@ pub(super) fn expand(nodes: Vec<NodeProto>, stored: &[TensorProto]) -> Vec<NodeP
                     let partial = || free(format!("{output}, {} of {}", index + 2, node.input.len()));
                     let sum = if is_last { output.clone() } else { partial() };
                     let input = vec![std::mem::replace(&mut left, sum.clone()), right.clone()];
-                    with(&node, "Add", input, sum)
+                    with(if is_last { &node } else { &unnamed }, "Add", input, sum)
                 };
                 rest.iter().enumerate().map(add).collect()
             }
             (Some("Sub"), [a, b], [output]) if !stored.contains(b.as_str()) => {
                 let negated = free(format!("{output}, negated"));
                 let sum = with(&node, "Add", vec![a.clone(), negated.clone()], output.clone());
-                vec![with(&node, "Neg", vec![b.clone()], negated), sum]
+                vec![with(&unnamed, "Neg", vec![b.clone()], negated), sum]
             }
             (Some("Mish"), [x], [output]) => {
                 let [softplus, tanh] = ["softplus", "tanh"].map(|of| free(format!("{output}, {of}")));
-                let unnamed = NodeProto { name: None, ..node.clone() };
                 vec![
                     with(&unnamed, "Softplus", vec![x.clone()], softplus.clone()),
                     with(&unnamed, "Tanh", vec![softplus], tanh.clone()),

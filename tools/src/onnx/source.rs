@@ -18,6 +18,9 @@ use super::wire;
 
 const EXPORT_AGAIN: &str = "export the network again";
 
+/// Of a longer cycle, so many nodes at its beginning and its end are named.
+const SHOWN_OF_CYCLE: usize = 4;
+
 /// A checked graph.
 #[derive(Debug)]
 pub(super) struct Source {
@@ -182,22 +185,25 @@ fn constants_apart(
     Ok((nodes, tensors))
 }
 
-/// The nodes that contribute to the output.
+/// The nodes that contribute to the output, wherever they stand.
 fn contributing(nodes: Vec<NodeProto>, output: &str) -> Vec<NodeProto> {
-    let mut wanted = HashSet::from([output.to_string()]);
-    let mut kept: Vec<_> = nodes
-        .into_iter()
-        .rev()
-        .filter(|node| {
-            let keep = node.output.iter().any(|name| wanted.contains(name));
-            if keep {
-                wanted.extend(node.input.iter().filter(|name| !name.is_empty()).cloned());
+    let mut producers: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (index, name) in
+        nodes.iter().enumerate().flat_map(|(i, node)| node.output.iter().map(move |o| (i, o)))
+    {
+        producers.entry(name).or_default().push(index);
+    }
+    let mut kept = HashSet::new();
+    let mut wanted = vec![output];
+    while let Some(name) = wanted.pop() {
+        for index in producers.remove(name).unwrap_or_default() {
+            if kept.insert(index) {
+                wanted.extend(nodes[index].input.iter().filter(|name| !name.is_empty()).map(String::as_str));
             }
-            keep
-        })
-        .collect();
-    kept.reverse();
-    kept
+        }
+    }
+    let kept = |&(index, _): &(usize, NodeProto)| kept.contains(&index);
+    nodes.into_iter().enumerate().filter(kept).map(|(_, node)| node).collect()
 }
 
 /// Refuses operators that are not known, and what the evaluator does not take of those that are.
@@ -213,8 +219,8 @@ fn check_operator(node: &Node) -> Result<(), Fault> {
     if !operators::is_known(&node.operator) {
         return Err(unsupported(node));
     }
-    if node.operator == "MaxPool" && node.ints("dilations").is_some_and(|steps| steps.iter().any(|&n| n != 1))
-    {
+    let pools = matches!(&node.operator[..], "MaxPool" | "AveragePool");
+    if pools && node.ints("dilations").is_some_and(|steps| steps.iter().any(|&n| n != 1)) {
         return Err(Fault::at(
             node,
             "its window has gaps (dilations)",
@@ -319,6 +325,11 @@ fn cycle(nodes: &[Node], node: &Node) -> Option<String> {
         next = reader.get(next.name.as_str())?;
     }
     names.push(format!("`{}`", node.name));
+    let most = 2 * SHOWN_OF_CYCLE;
+    if names.len() > most {
+        names
+            .splice(SHOWN_OF_CYCLE..names.len() - SHOWN_OF_CYCLE, [format!("({} more)", names.len() - most)]);
+    }
     Some(names.join(" -> "))
 }
 

@@ -22,6 +22,7 @@ pub use options::{Int16, NameError, NamedRange, Options, RangeMethod, Ranges};
 pub use sensitivity::{Quantized, Trade, WideTensor, quantize};
 
 use crate::graph::{self, Clamp, Network, ValueId};
+use crate::names::shortened;
 use crate::parallel;
 use crate::quantized::{
     ElementType, ExpertKernels, Kernels, Layer, Op, QuantizedNetwork, Requantize, Routing, Tensor,
@@ -59,7 +60,7 @@ impl QuantizeError {
     fn at(self, node: &str) -> Self {
         match self {
             Self::Layer { layer, reason } if layer.is_empty() => {
-                Self::Layer { layer: format!("node '{node}': "), reason }
+                Self::Layer { layer: format!("node '{}': ", shortened(node)), reason }
             }
             named => named,
         }

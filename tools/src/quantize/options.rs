@@ -9,6 +9,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::graph::{Network, Op, ValueId};
+use crate::quantized::{ElementType, Tensor};
 
 /// Choices that change the plan.
 #[derive(Debug, Clone, Default, Args)]
@@ -22,6 +23,10 @@ pub struct Options {
     /// others for layers or tensors by name
     #[arg(long, value_name = "METHOD[,NAME=METHOD..]", default_value = "min-max")]
     pub ranges: Ranges,
+    /// Most RAM that the network may take, in bytes. With less, convolutions prepare fewer kernels at a time, which is
+    /// slower; without a bound it is as fast as it can be
+    #[arg(long, value_name = "BYTES")]
+    pub ram: Option<usize>,
 }
 
 /// Which tensors are int16 beside those for which it costs next to nothing.
@@ -115,6 +120,16 @@ impl Ranges {
         }
         Ok(methods)
     }
+
+    /// Refuses names of int16 tensors, whose reach is not chosen by a method.
+    pub(crate) fn check(&self, network: &Network, tensors: &[Tensor]) -> Result<(), NameError> {
+        for NamedRange { name, .. } in &self.named {
+            if tensors[find(network, "--ranges", name)?].element == ElementType::I16 {
+                return Err(NameError::Wide(name.clone()));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A name for which there is no such choice.
@@ -134,6 +149,12 @@ pub enum NameError {
     /// A word that is no name.
     #[error("--int16: '{0}' stands for all tensors and takes no names beside it; give one or the other")]
     Alone(String),
+    /// A range for a tensor that is int16.
+    #[error(
+        "--ranges: '{0}' is int16, with room for four times what calibration saw; leave it out, since methods are \
+         for int8 tensors"
+    )]
+    Wide(String),
     /// Its reader takes int8 only.
     #[error(
         "--int16: '{name}' is read by '{reader}', which looks int8 numbers up in a table; name its result instead"

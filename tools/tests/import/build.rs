@@ -11,6 +11,7 @@ use rten_onnx::onnx::{
 use crate::check;
 
 /// A graph with the input `x` and, unless changed, the output `y`.
+#[derive(Clone)]
 pub(crate) struct Build {
     pub(crate) graph: GraphProto,
     state: u64,

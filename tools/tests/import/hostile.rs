@@ -47,9 +47,20 @@ fn circles() {
     let two = conv().node("Add", "x b", "a").node("Conv", "a w", "b").node("Relu", "b", "y").refused();
     assert_eq!(two.node(), Some("a"));
     assert!(two.reason().contains("cycle: `a` -> `b` -> `a`"), "{two}");
+    // Its last node stands after all that read it, and the output is not on the way.
+    let beside = conv()
+        .node("Conv", "c w", "a")
+        .node("Relu", "a", "b")
+        .node("Add", "b x", "c")
+        .node("Relu", "b", "y")
+        .refused();
+    assert!(beside.reason().contains("cycle: `a` -> `b` -> `c` -> `a`"), "{beside}");
     let one = conv().node("Add", "x y", "y").refused();
     assert_eq!(one.node(), Some("y"));
     assert!(one.reason().contains("cycle: `y` -> `y`"), "{one}");
+    let link = |build: Build, i: i32| build.node("Relu", &format!("v{i}"), &format!("v{}", (i + 1) % 3000));
+    let long = (0..3000).fold(conv(), link).node("Relu", "v9", "y").refused();
+    assert!(long.reason().contains("(2993 more)") && long.reason().len() < 200, "{long}");
     let cut = Build::new(&[1, 2]).node("Identity", "y", "z").node("Identity", "z", "y").refused();
     assert!(cut.reason().contains("cycle: `z` -> `y` -> `z`"), "{cut}");
     assert!(cut.remedy().contains("unroll"), "{cut}");

@@ -193,8 +193,8 @@ fn argmax_at_the_output() {
         scores().node_with("ArgMax", "l", "a", &without(1)).node_with("Cast", "a", "y", &[("to", Int(6))]),
         scores()
             .node_with("ArgMax", "l", "a", &axis(1))
-            .node("Identity", "a", "b")
-            .node("Reshape", "b zero", "y"),
+            .node("Identity", "a", "i")
+            .node("Reshape", "i zero", "y"),
         scores().node("Squeeze", "l zero", "v").node("ArgMax", "v", "y"),
         scores().node("Softmax", "l", "s").node_with("ArgMax", "s", "y", &without(1)),
         scores().node("LogSoftmax", "l", "s").node_with("ArgMax", "s", "y", &axis(-1)),
@@ -247,6 +247,19 @@ fn differences() {
         .node("Sub", "c a", "y")
         .import();
     assert_eq!(names(&computed.network), ["conv"]);
+}
+
+/// Of the nodes that one node is written as, the last keeps its name.
+#[test]
+fn names_of_sums() {
+    for (operator, operands) in [("Sum", "c d c"), ("Sub", "c r"), ("Sub", "c d")] {
+        let mut build = two().node("Relu", "d", "r").node(operator, operands, "y");
+        build.graph.node.last_mut().unwrap().name = Some("own".into());
+        let import = build.import();
+        let layers = &import.network.layers;
+        assert_eq!(layers.last().unwrap().name, "own", "{operator}");
+        assert!(layers.iter().all(|layer| !layer.name.starts_with("own_")), "{operator}");
+    }
 }
 
 /// A constant is not folded into a sum, which has no weights.

@@ -108,12 +108,10 @@ fn pools_that_are_not_supported() {
     let uneven = conv().node_with("AveragePool", "c", "y", &uneven);
     assert_refused(uneven, Some("y"), "ceil_mode", "ceil_mode=0");
     let dilated = [("kernel_shape", Ints(&[2, 2])), ("dilations", Ints(&[2, 2]))];
-    assert_refused(
-        conv().node_with("MaxPool", "c", "y", &dilated),
-        Some("y"),
-        "gaps (dilations)",
-        "without dilation",
-    );
+    for pool in ["MaxPool", "AveragePool"] {
+        let graph = conv().node_with(pool, "c", "y", &dilated);
+        assert_refused(graph, Some("y"), "gaps (dilations)", "without dilation");
+    }
 }
 
 #[test]

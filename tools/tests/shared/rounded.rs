@@ -53,14 +53,16 @@ fn round(numbers: &mut [f64], tensor: &Tensor) {
 }
 
 /// Decibels at the output, of the integer network, of the float network rounded like one, of the same with the
-/// integer network's corrected biases, and of the float network with only its input rounded; and the largest difference
-/// between what the importer and the file say, relative to the largest output.
+/// integer network's corrected biases, and of the float network with only its input rounded; those of the output over the
+/// distance between integers and floats with their biases; and the largest difference between what the importer and the
+/// file say, relative to the largest output.
 #[derive(Debug)]
 pub(crate) struct Quality {
     pub(crate) integer: f64,
     pub(crate) rounded: f64,
     pub(crate) corrected: f64,
     pub(crate) rounded_input: f64,
+    pub(crate) apart: f64,
     pub(crate) import_error: f64,
 }
 
@@ -71,7 +73,7 @@ pub(crate) fn quality(model: &Model, samples: &[&[f32]]) -> Quality {
     let output = &network.tensors[network.output];
     let with_correction = with_correction(model);
     let (mut signal, mut integer, mut rounded, mut corrected, mut rounded_input) = (0.0, 0.0, 0.0, 0.0, 0.0);
-    let (mut difference, mut largest) = (0.0f64, 0.0f64);
+    let (mut apart, mut difference, mut largest) = (0.0, 0.0f64, 0.0f64);
     for sample in samples {
         let nhwc = model.nhwc(sample);
         let exact = output_of(&model.import.network, &nhwc, &Exact);
@@ -81,11 +83,14 @@ pub(crate) fn quality(model: &Model, samples: &[&[f32]]) -> Quality {
             .flat_map(Data::iter)
             .map(|value| output.dequantize(value))
             .collect();
-        let noise = |values: &[f64]| values.iter().zip(&exact).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+        let distance = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+        let noise = |values: &[f64]| distance(values, &exact);
         signal += exact.iter().map(|x| x * x).sum::<f64>();
         integer += noise(&integers);
         rounded += noise(&output_of(&model.equalized, &nhwc, &Rounded(&network.tensors)));
-        corrected += noise(&output_of(&with_correction, &nhwc, &Rounded(&network.tensors)));
+        let floats = output_of(&with_correction, &nhwc, &Rounded(&network.tensors));
+        corrected += noise(&floats);
+        apart += distance(&integers, &floats);
         let rounding = RoundedInput(network.input, &network.tensors[network.input]);
         rounded_input += noise(&output_of(&model.import.network, &nhwc, &rounding));
         let reference = model.reference.run(sample, &[&output.onnx_name]).unwrap().remove(0);
@@ -100,6 +105,7 @@ pub(crate) fn quality(model: &Model, samples: &[&[f32]]) -> Quality {
         rounded: decibels(rounded),
         corrected: decibels(corrected),
         rounded_input: decibels(rounded_input),
+        apart: decibels(apart),
         import_error: difference / largest,
     }
 }
