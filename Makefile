@@ -29,8 +29,11 @@ test: setup format lint lint-plugin $(addprefix lint-,$(CORES)) docs host exampl
 
 BENCH := cargo run --release --package condconv-tools --example bench --
 
+# The tables of docs/speed.md are at its end.
 bench: setup
 	$(BENCH) measure
+	sed -i '/^<!-- Tables: /q' docs/speed.md
+	$(BENCH) print cortex-m4 >> docs/speed.md
 
 # Not on a Cortex-M7, which runs the program of a Cortex-M4.
 bench-check:

@@ -1,7 +1,7 @@
 //! The benchmark suite: what every layer executes on every core, beside CMSIS-NN.
 //!
 //! ```text
-//! make bench           measures, writes tools/bench/condconv.tsv and prints the tables of docs/speed.md
+//! make bench           measures, writes tools/bench/condconv.tsv and the tables of docs/speed.md, and prints all
 //! make bench-check     measures, and fails where the committed file has better figures
 //!
 //! cargo run --release --package condconv-tools --example bench -- [measure|check|print] [CORE...]
@@ -54,7 +54,7 @@ fn run() -> Result<(), Box<dyn Error>> {
             rows.extend(measured);
             rows.sort_by_key(|row| Core::ALL.iter().position(|core| short_name(*core) == row.core));
             table::write_ours(&rows)?;
-            report::print(&rows, &Peers::read()?);
+            report::print(&rows, &Peers::read()?, &cores);
             Ok(())
         }
         "check" => {
@@ -66,7 +66,7 @@ fn run() -> Result<(), Box<dyn Error>> {
             if complaints.is_empty() { Ok(()) } else { Err(complaints.join("\n").into()) }
         }
         "print" => {
-            report::print(&table::read_ours()?, &Peers::read()?);
+            report::print(&table::read_ours()?, &Peers::read()?, &cores);
             Ok(())
         }
         other => Err(format!("no command '{other}': they are measure, check and print").into()),

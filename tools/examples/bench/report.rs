@@ -5,9 +5,9 @@ use condconv_tools::emulate::Core;
 use crate::suite::NEIGHBOURS;
 use crate::table::{Part, Peers, Row, short_name};
 
-/// All tables.
-pub(crate) fn print(rows: &[Row], peers: &Peers) {
-    for core in Core::ALL.map(short_name) {
+/// The tables of some cores, and those that compare all.
+pub(crate) fn print(rows: &[Row], peers: &Peers, cores: &[Core]) {
+    for core in cores.iter().copied().map(short_name) {
         let rows: Vec<&Row> = rows.iter().filter(|row| row.core == core).collect();
         if !rows.is_empty() {
             of_core(core, &rows, peers);
@@ -15,6 +15,7 @@ pub(crate) fn print(rows: &[Row], peers: &Peers) {
         }
     }
     ratios(rows, peers);
+    losses(rows, peers);
 }
 
 /// Every figure of a core.
@@ -80,6 +81,22 @@ fn ratios(rows: &[Row], peers: &Peers) {
             let ratios = ratios.map(|ratio| ratio.unwrap_or_else(|| "-".into()));
             println!("| {layer} | {} | {} |", part.name(), ratios.join(" | "));
         }
+    }
+}
+
+/// Where CMSIS-NN needs fewer instructions.
+fn losses(rows: &[Row], peers: &Peers) {
+    println!("\n### Where CMSIS-NN needs fewer instructions\n");
+    println!("| core | rows | of them lost | the worst |\n|---|--:|--:|---|");
+    for core in Core::ALL.map(short_name) {
+        let of_core = rows.iter().filter(|row| row.core == core);
+        let ratios: Vec<(f64, &Row)> = of_core
+            .filter_map(|row| Some((row.cost.instructions as f64 / peers.of(row)?.0 as f64, row)))
+            .collect();
+        let Some((worst, row)) = ratios.iter().max_by(|a, b| a.0.total_cmp(&b.0)) else { continue };
+        let lost = ratios.iter().filter(|(ratio, _)| *ratio > 1.0).count();
+        let (layer, part) = (&row.layer, row.part.name());
+        println!("| {core} | {} | {lost} | {layer}, {part}: {worst:.2} |", ratios.len());
     }
 }
 
