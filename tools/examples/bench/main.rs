@@ -9,11 +9,11 @@
 //!
 //! Of cores that are not named, the committed figures stay. `print` measures nothing.
 
-use std::env;
-use std::error::Error;
 use std::process::ExitCode;
 use std::str::FromStr as _;
+use std::{env, error, thread};
 
+use condconv_tools::convert::Error;
 use condconv_tools::emulate::Core;
 
 mod check;
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), Box<dyn Error>> {
+fn run() -> Result<(), Box<dyn error::Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let (command, cores) =
         arguments.split_first().map_or(("measure", &[][..]), |(first, rest)| (first, rest));
@@ -73,13 +73,14 @@ fn run() -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn measure(cores: &[Core], cases: &[Case]) -> Result<Vec<Row>, Box<dyn Error>> {
-    let mut rows = Vec::new();
-    for &core in cores {
-        eprintln!("bench: measuring {}", core.name());
-        rows.extend(suite::run(core, cases)?);
-    }
-    Ok(rows)
+/// Measures cores at the same time: one builds while others run.
+fn measure(cores: &[Core], cases: &[Case]) -> Result<Vec<Row>, Error> {
+    let measured: Result<Vec<Vec<Row>>, Error> = thread::scope(|scope| {
+        let threads: Vec<_> =
+            cores.iter().map(|&core| scope.spawn(move || suite::run(core, cases))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("errors are returned")).collect()
+    });
+    measured.map(|rows| rows.concat())
 }
 
 /// Complaints about rows of any core that the committed table lacks.
