@@ -91,8 +91,8 @@ impl<'a, X: Element, Y: Element> Linear<'a, X, Y> {
     }
 
     fn multiply(&self, input: &[X], output: &mut [Y]) {
-        let each = |channel: usize, product: i32| {
-            output[channel] = self.requantize.apply(channel, self.kernels.bias()[channel] + product);
+        let each = |first: usize, products: &[i32]| {
+            self.requantize.apply_all(first, self.kernels.bias(), products, output);
         };
         kernels::dots(input, self.kernels.weights(), self.zero_point, each);
     }

@@ -215,12 +215,7 @@ impl<'a> Experts<'a> {
     }
 
     /// The coefficients of one channel's experts.
-    pub(crate) fn coefficients(
-        &self,
-        channel: usize,
-        routing: &[RoutingWeight],
-        out: &mut [i32; MAX_EXPERTS],
-    ) {
+    pub(crate) fn coefficients(&self, channel: usize, routing: &[RoutingWeight], out: &mut [i32]) {
         let ratios = &self.ratios[channel * self.count..(channel + 1) * self.count];
         for ((out, weight), &ratio) in out.iter_mut().zip(routing).zip(ratios) {
             *out = coefficient(non_negative(*weight), ratio);

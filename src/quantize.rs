@@ -142,9 +142,27 @@ impl<'a> Requantize<'a> {
     #[inline(always)]
     #[must_use]
     pub fn apply<Y: Element>(&self, channel: usize, accumulator: i32) -> Y {
-        let product = i64::from(accumulator) * i64::from(self.multipliers[channel]);
-        let rounded = round_shift_wide(product, 32) as i32;
+        self.scale(self.multipliers[channel], accumulator)
+    }
+
+    #[inline(always)]
+    fn scale<Y: Element>(&self, multiplier: i32, accumulator: i32) -> Y {
+        let rounded = round_shift_wide(i64::from(accumulator) * i64::from(multiplier), 32) as i32;
         Y::saturate((self.zero_point + rounded).clamp(self.min, self.max))
+    }
+
+    /// The outputs of channels from the first on, for their biases and products.
+    pub(crate) fn apply_all<Y: Element>(
+        &self,
+        first: usize,
+        bias: &[i32],
+        products: &[i32],
+        output: &mut [Y],
+    ) {
+        let channels = output[first..].iter_mut().zip(&self.multipliers[first..]).zip(&bias[first..]);
+        for (((output, &multiplier), bias), product) in channels.zip(products) {
+            *output = self.scale(multiplier, bias + product);
+        }
     }
 
     #[cfg(condconv_dsp)]

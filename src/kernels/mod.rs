@@ -60,13 +60,19 @@ pub(crate) fn depthwise<X: Element, Y: Element>(
     });
 }
 
-/// Calls `each` with every row of a matrix and its product with the input less its zero point.
-pub(crate) fn dots<X: Element>(input: &[X], rows: &[i8], zero_point: i32, mut each: impl FnMut(usize, i32)) {
+/// Calls `each` with all rows of a matrix, some at a time: the first of them, and their products with the input less its zero
+/// point.
+pub(crate) fn dots<X: Element>(
+    input: &[X],
+    rows: &[i8],
+    zero_point: i32,
+    mut each: impl FnMut(usize, &[i32]),
+) {
     #[cfg(condconv_dsp)]
     if dsp::dots(input, rows, zero_point, &mut each) {
         return;
     }
     for (row, weights) in rows.chunks_exact(input.len()).enumerate() {
-        each(row, dot(input, weights, zero_point));
+        each(row, &[dot(input, weights, zero_point)]);
     }
 }

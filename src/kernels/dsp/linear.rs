@@ -1,211 +1,262 @@
 //! Fully connected layers: four outputs at a time.
 
-use super::both;
+use super::{both, pair, widen};
 use crate::quantize::Element;
 
 /// Rows that are multiplied at a time.
 const ROWS: usize = 4;
 
-/// Calls `each` with all rows of a matrix and their products with the input less its zero point, if there are four rows or
-/// more; returns whether it did. There is no loop for int16 inputs with a zero point.
+/// Rows for which the input is made wide once.
+const BLOCK: usize = 32;
+
+/// Inputs that are made wide at a time.
+const FEATURES: usize = 64;
+
+/// Two words for four inputs.
+type Wide = [[i32; 2]; FEATURES / 4];
+
+/// As [`dots`](super::super::dots), if there are four rows or more; returns whether it did. There is no loop for int16 inputs
+/// with a zero point.
 #[inline(always)]
 pub(crate) fn dots<X: Element>(
     input: &[X],
     matrix: &[i8],
     zero_point: i32,
-    each: &mut impl FnMut(usize, i32),
+    each: &mut impl FnMut(usize, &[i32]),
 ) -> bool {
-    let rows = matrix.len() / input.len();
-    let narrow = X::int8(input);
-    if rows < ROWS || (narrow.is_none() && zero_point != 0) {
+    let (len, rows) = (input.len(), matrix.len() / input.len());
+    let input = match (X::int8(input), X::int16(input)) {
+        (Some(input), _) => Input::Narrow { input, zero_point },
+        (None, Some(input)) if zero_point == 0 => Input::Wide(input),
+        _ => return false,
+    };
+    if rows < ROWS {
         return false;
     }
-    for first in (0..rows).step_by(ROWS) {
-        // The last four, if there are fewer left, are in part those before.
+    for first in (0..rows).step_by(BLOCK) {
+        // Fewer than four are in part the rows before.
         let first = first.min(rows - ROWS);
-        let four = &matrix[first * input.len()..][..ROWS * input.len()];
-        let products = match (narrow, X::int16(input)) {
-            (Some(input), _) => products(Input::Narrow(input, zero_point), four),
-            (None, Some(input)) => products(Input::Wide(input), four),
-            (None, None) => return false,
-        };
-        for (row, product) in (first..).zip(products) {
-            each(row, product);
-        }
+        let count = BLOCK.min(rows - first);
+        let mut sums = [0; BLOCK];
+        let sums = &mut sums[..count];
+        add_products(input, &matrix[first * len..][..count * len], sums);
+        each(first, sums);
     }
     true
 }
 
 #[derive(Clone, Copy)]
 enum Input<'a> {
-    /// With its zero point.
-    Narrow(&'a [i8], i32),
+    Narrow { input: &'a [i8], zero_point: i32 },
     Wide(&'a [i16]),
 }
 
-/// The products of four rows.
-#[inline(never)]
-fn products(input: Input<'_>, rows: &[i8]) -> [i32; ROWS] {
-    let len = match input {
-        Input::Narrow(input, _) => input.len(),
-        Input::Wide(input) => input.len(),
-    };
-    assert!(rows.len() == ROWS * len);
-    let whole = len / 4 * 4;
-    let mut sums = [0; ROWS];
-    if whole > 0 {
-        #[cfg(target_arch = "arm")]
-        arm::add_products(input, rows, whole, &mut sums);
-        #[cfg(not(target_arch = "arm"))]
-        computed(input, rows, whole, &mut sums);
-    }
-    for (sum, row) in sums.iter_mut().zip(rows.chunks_exact(len)) {
-        for (k, weight) in row.iter().enumerate().skip(whole) {
-            let x = match input {
-                Input::Narrow(input, zero_point) => i32::from(input[k]) - zero_point,
-                Input::Wide(input) => input[k].into(),
-            };
-            *sum += i32::from(*weight) * x;
+impl Input<'_> {
+    const fn len(&self) -> usize {
+        match self {
+            Self::Narrow { input, .. } => input.len(),
+            Self::Wide(input) => input.len(),
         }
     }
-    sums
+
+    fn number(&self, k: usize) -> i32 {
+        match self {
+            Self::Narrow { input, zero_point } => i32::from(input[k]) - zero_point,
+            Self::Wide(input) => input[k].into(),
+        }
+    }
+
+    /// Makes inputs wide from the `first` on.
+    fn widen(&self, first: usize, wide: &mut [[i32; 2]]) {
+        match self {
+            Self::Narrow { input, zero_point } => {
+                for (wide, bytes) in wide.iter_mut().zip(input[first..].as_chunks().0) {
+                    *wide = widen(*bytes, both(-zero_point));
+                }
+            }
+            Self::Wide(input) => {
+                for (wide, numbers) in wide.iter_mut().zip(input[first..].as_chunks().0) {
+                    let [a, b, c, d]: [i16; 4] = *numbers;
+                    *wide = [pair(a.into(), c.into()), pair(b.into(), d.into())];
+                }
+            }
+        }
+    }
 }
 
-#[cfg(not(target_arch = "arm"))]
-fn computed(input: Input<'_>, rows: &[i8], whole: usize, sums: &mut [i32; ROWS]) {
-    use super::instructions::smlad;
-    use super::{pair, widen};
-    let wide = |group: usize| match input {
-        Input::Narrow(input, zero_point) => widen(input.as_chunks().0[group], both(-zero_point)),
-        Input::Wide(input) => {
-            let [a, b, c, d] = input.as_chunks().0[group].map(i32::from);
-            [pair(a, c), pair(b, d)]
+/// Adds the products of rows, at least four, to as many sums of zero.
+#[inline(never)]
+fn add_products(input: Input<'_>, rows: &[i8], sums: &mut [i32]) {
+    let len = input.len();
+    let whole = len / 4 * 4;
+    let mut wide: Wide = [[0; 2]; FEATURES / 4];
+    for first in (0..whole).step_by(FEATURES) {
+        let wide = &mut wide[..(whole - first).min(FEATURES) / 4];
+        input.widen(first, wide);
+        let (fours, rest) = sums.split_at_mut(sums.len() / ROWS * ROWS);
+        multiply(wide, &rows[first..], len, fours);
+        if !rest.is_empty() {
+            // The last four rows; those before the rest are there already.
+            let mut last = [0; ROWS];
+            multiply(wide, &rows[(fours.len() + rest.len() - ROWS) * len + first..], len, &mut last);
+            for (sum, product) in rest.iter_mut().rev().zip(last.iter().rev()) {
+                *sum += product;
+            }
         }
-    };
-    for (sum, row) in sums.iter_mut().zip(rows.chunks_exact(rows.len() / ROWS)) {
-        for (group, weights) in row[..whole].as_chunks().0.iter().enumerate() {
-            let ([even, odd], [x_even, x_odd]) = (widen(*weights, 0), wide(group));
-            *sum = smlad(odd, x_odd, smlad(even, x_even, *sum));
+    }
+    if whole < len {
+        for (sum, row) in sums.iter_mut().zip(rows.chunks_exact(len)) {
+            for (k, weight) in row.iter().enumerate().skip(whole) {
+                *sum += i32::from(*weight) * input.number(k);
+            }
+        }
+    }
+}
+
+/// Adds products with the first weights of rows that lie `stride` weights apart.
+///
+/// # Panics
+///
+/// If there are no inputs or sums, sums are no multiple of four, or rows are too short.
+#[inline(always)]
+fn multiply(wide: &[[i32; 2]], rows: &[i8], stride: usize, sums: &mut [i32]) {
+    assert!(
+        !wide.is_empty()
+            && !sums.is_empty()
+            && sums.len().is_multiple_of(ROWS)
+            && rows.len() >= (sums.len() - 1) * stride + 4 * wide.len()
+    );
+    #[cfg(target_arch = "arm")]
+    arm::multiply(wide, rows, stride, sums);
+    #[cfg(not(target_arch = "arm"))]
+    for (i, sum) in sums.iter_mut().enumerate() {
+        use super::instructions::smlad;
+        for ([x_even, x_odd], weights) in wide.iter().zip(rows[i * stride..].as_chunks().0) {
+            let [even, odd] = widen(*weights, 0);
+            *sum = smlad(odd, *x_odd, smlad(even, *x_even, *sum));
         }
     }
 }
 
 #[cfg(target_arch = "arm")]
 mod arm {
-    #![allow(unsafe_code, reason = "loops that need every register")]
+    #![allow(unsafe_code, reason = "a loop that needs every register")]
 
     use core::arch::asm;
 
-    use super::{Input, ROWS, both};
-
-    /// Adds the products of the first `whole` numbers, whole fours and one at least.
-    pub(super) fn add_products(input: Input<'_>, rows: &[i8], whole: usize, sums: &mut [i32; ROWS]) {
-        let row = rows.len() / ROWS;
-        let mut call = Call { rows: core::array::from_fn(|i| rows[i * row..][..whole].as_ptr()), offset: 0 };
-        // SAFETY: there are as many numbers of the input, and of each row as the slices above show.
-        unsafe {
-            match input {
-                Input::Narrow(input, zero_point) => {
-                    let input = input[..whole].as_ptr_range();
-                    call.offset = both(-zero_point);
-                    narrow(input.start, input.end, &call, sums);
-                }
-                Input::Wide(input) => {
-                    let input = input[..whole].as_ptr_range();
-                    wide(input.start, input.end, &call, sums);
-                }
-            }
-        }
-    }
-
-    /// What the loops read.
+    /// What the loop reads, and walks along.
     #[repr(C)]
     struct Call {
-        rows: [*const i8; ROWS],
-        offset: i32,
+        sums: *mut i32,
+        sums_end: *mut i32,
+        wide: *const [i32; 2],
+        odd_wide_end: *const [i32; 2],
+        wide_end: *const [i32; 2],
+        row: *const i8,
+        stride: usize,
     }
 
-    // r0 input; r1..r4 rows; r5 offset; r6 r7 inputs (0, 2) and (1, 3); r8 r9 weights; r10..r12, lr sums. On the stack: the
-    // end of the input, the sums.
-    macro_rules! products {
-        ($name:ident, $input:ty, $load:literal) => {
-            /// # Safety
-            ///
-            /// There are whole fours of inputs up to `end`, one at least, and as many weights of each row.
-            #[inline(never)]
-            unsafe fn $name(
-                input: *const $input,
-                end: *const $input,
-                call: &Call,
-                sums: &mut [i32; ROWS],
-            ) {
-                macro_rules! row {
-                    ($row:literal, $sum:literal) => {
-                        concat!(
-                            "ldr r8, [",
-                            $row,
-                            "], #4
-                             sxtb16 r9, r8
-                             sxtb16 r8, r8, ror #8
-                             smlad ",
-                            $sum,
-                            ", r9, r6, ",
-                            $sum,
-                            "
-                             smlad ",
-                            $sum,
-                            ", r8, r7, ",
-                            $sum,
-                            "
-                             "
-                        )
-                    };
-                }
-                // SAFETY: the caller promises that all of these can be read and written; registers that are no operands are saved
-                // and restored.
-                unsafe {
-                    asm!(
-                        "push {{r4-r11, lr}}",
-                        "push {{r1, r3}}",
-                        "mov r6, r3",
-                        "ldmia r2, {{r1-r5}}",
-                        "ldmia r6, {{r10, r11, r12, lr}}",
-                        "2:",
-                        $load,
-                        row!("r1", "r10"),
-                        row!("r2", "r11"),
-                        row!("r3", "r12"),
-                        row!("r4", "lr"),
-                        "ldr r6, [sp]",
-                        "cmp r0, r6",
-                        "bne 2b",
-                        "ldr r6, [sp, #4]",
-                        "stmia r6, {{r10, r11, r12, lr}}",
-                        "add sp, #8",
-                        "pop {{r4-r11, lr}}",
-                        inout("r0") input => _,
-                        inout("r1") end => _,
-                        inout("r2") call => _,
-                        inout("r3") sums => _,
-                        out("r12") _,
-                    )
-                }
-            }
+    pub(super) fn multiply(wide: &[[i32; 2]], rows: &[i8], stride: usize, sums: &mut [i32]) {
+        let sums = sums.as_mut_ptr_range();
+        let mut call = Call {
+            sums: sums.start,
+            sums_end: sums.end,
+            wide: wide.as_ptr(),
+            odd_wide_end: wide[wide.len() % 2..].as_ptr(),
+            wide_end: wide.as_ptr_range().end,
+            row: rows.as_ptr(),
+            stride,
         };
+        // SAFETY: the caller has checked that there are inputs, whole fours of sums, and weights for each.
+        unsafe { four_rows(&mut call) };
     }
-    products!(
-        narrow,
-        i8,
-        "ldr r6, [r0], #4
-         sxtab16 r7, r5, r6, ror #8
-         sxtab16 r6, r5, r6"
-    );
-    products!(
-        wide,
-        i16,
-        "ldr r8, [r0], #4
-         ldr r9, [r0], #4
-         pkhbt r6, r8, r9, lsl #16
-         pkhtb r7, r9, r8, asr #16"
-    );
+
+    /// # Safety
+    ///
+    /// The pointers of the call are those of the slices that their names say; there is an input, there are four sums or a
+    /// multiple, and from each row, `stride` bytes apart, four bytes an input can be read.
+    #[inline(never)]
+    unsafe fn four_rows(call: &mut Call) {
+        // r0 inputs; r1 their end; r2..r5 rows; r6 r7 an input; r8 r9 weights; r10..r12, lr sums. On the stack: call.
+        macro_rules! row {
+            ($row:literal, $sum:literal) => {
+                concat!(
+                    "ldr r8, [",
+                    $row,
+                    "], #4
+                     sxtb16 r9, r8
+                     sxtb16 r8, r8, ror #8
+                     smlad ",
+                    $sum,
+                    ", r9, r6, ",
+                    $sum,
+                    "
+                     smlad ",
+                    $sum,
+                    ", r8, r7, ",
+                    $sum,
+                    "
+                     "
+                )
+            };
+        }
+        macro_rules! group {
+            () => {
+                concat!(
+                    "ldmia r0!, {{r6, r7}}\n",
+                    row!("r2", "r10"),
+                    row!("r3", "r11"),
+                    row!("r4", "r12"),
+                    row!("r5", "lr")
+                )
+            };
+        }
+        // SAFETY: the caller promises that all of these can be read and written; registers that are no operands are saved
+        // and restored.
+        unsafe {
+            asm!(
+                "push {{r4-r11, lr}}",
+                "push {{r0}}",
+                // Four rows.
+                "2:",
+                "ldr r8, [sp]",
+                "ldr r9, [r8]",
+                "ldmia r9, {{r10, r11, r12, lr}}",
+                "ldrd r0, r1, [r8, #8]",
+                "ldrd r2, r6, [r8, #20]",
+                "add r3, r2, r6",
+                "add r4, r3, r6",
+                "add r5, r4, r6",
+                "add r6, r5, r6",
+                "str r6, [r8, #20]",
+                "cmp r0, r1",
+                "beq 3f",
+                group!(),
+                "3:",
+                "ldr r1, [sp]",
+                "ldr r1, [r1, #16]",
+                "cmp r0, r1",
+                "beq 5f",
+                "4:",
+                group!(),
+                group!(),
+                "cmp r0, r1",
+                "bne 4b",
+                "5:",
+                "ldr r8, [sp]",
+                "ldrd r0, r1, [r8]",
+                "stmia r0!, {{r10, r11, r12, lr}}",
+                "str r0, [r8]",
+                "cmp r0, r1",
+                "bne 2b",
+                "add sp, #4",
+                "pop {{r4-r11, lr}}",
+                inout("r0") call => _,
+                out("r1") _,
+                out("r2") _,
+                out("r3") _,
+                out("r12") _,
+            )
+        }
+    }
 }

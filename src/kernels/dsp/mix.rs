@@ -13,32 +13,29 @@ use crate::mixing::Mixture;
 #[inline(never)]
 pub(super) fn mix(mixture: &Mixture<'_>, channel: usize, order: Order, words: &mut [i32]) {
     let halves: &mut [i16] = bytemuck::must_cast_slice_mut(words);
+    // The usual numbers of experts have loops of their own.
+    match mixture.experts.count() {
+        4 => fours::mix::<1>(mixture, channel, order, halves),
+        8 => fours::mix::<2>(mixture, channel, order, halves),
+        _ => one_by_one(mixture, channel, order, halves),
+    }
+    let len = mixture.experts.kernel_len();
+    if matches!(order, Order::Wide { .. }) {
+        for k in len..len.next_multiple_of(4) {
+            halves[order.place(k)] = 0;
+        }
+    }
+}
+
+/// Mixes weights one by one.
+#[inline(never)]
+fn one_by_one(mixture: &Mixture<'_>, channel: usize, order: Order, halves: &mut [i16]) {
     let experts = mixture.experts;
-    let len = experts.kernel_len();
     let mut coefficients = [0; MAX_EXPERTS];
     experts.coefficients(channel, mixture.routing, &mut coefficients);
     let (whole, rest) = coefficients[..experts.count()].as_chunks::<4>();
     let weights = experts.quads(channel);
-    let mut done = 0;
-    // The usual numbers of experts have loops of their own, four weights at a time.
-    if rest.is_empty() && whole.len() <= 2 {
-        done = len / 4 * 4;
-        let mut pairs = [[0; 2]; 2];
-        for (pair_of, [a, b, c, d]) in pairs.iter_mut().zip(whole) {
-            *pair_of = [pair(*a, *c), pair(*b, *d)];
-        }
-        if done > 0 {
-            fours::mix(
-                &weights[..4 * whole.len() * done],
-                whole.len(),
-                pairs,
-                experts.shift(),
-                order,
-                halves,
-            );
-        }
-    }
-    for k in done..len {
+    for k in 0..experts.kernel_len() {
         let mut sum = 1 << (experts.shift() - 1);
         let quads = weights[4 * whole.len() * k..].as_chunks::<4>().0;
         for (weights, coefficients) in quads.iter().zip(whole) {
@@ -49,11 +46,6 @@ pub(super) fn mix(mixture: &Mixture<'_>, channel: usize, order: Order, words: &m
         }
         halves[order.place(k)] = (sum >> experts.shift()) as i16;
     }
-    if matches!(order, Order::Wide { .. }) {
-        for k in len..len.next_multiple_of(4) {
-            halves[order.place(k)] = 0;
-        }
-    }
 }
 
 fn dot(weights: &[i8; 4], coefficients: &[i32; 4]) -> i32 {
@@ -62,36 +54,41 @@ fn dot(weights: &[i8; 4], coefficients: &[i32; 4]) -> i32 {
 
 /// Four weights at a time of four or eight experts.
 mod fours {
-    use super::Order;
+    use super::{Order, pair};
+    use crate::mixing::Mixture;
+    use crate::quantize::round_shift;
 
     /// Coefficients of experts 0 and 2, and of 1 and 3, of each four.
     type Coefficients = [[i32; 2]; 2];
 
-    /// Mixes as many weights as there are, a multiple of four, of one or two quads of experts.
+    /// Mixes the weights of one or two quads of experts.
     ///
     /// # Panics
     ///
-    /// If there are none, if they are not whole fours, or if they have no places.
-    pub(super) fn mix(
-        weights: &[i8],
-        quads: usize,
-        coefficients: Coefficients,
-        shift: u32,
+    /// If they have no places.
+    pub(super) fn mix<const QUADS: usize>(
+        mixture: &Mixture<'_>,
+        channel: usize,
         order: Order,
         halves: &mut [i16],
     ) {
-        let len = weights.len() / 4 / quads;
-        assert!(
-            len > 0
-                && len.is_multiple_of(4)
-                && weights.len() == 4 * quads * len
-                && (quads == 1 || quads == 2)
-                && order.place(len - 1) < halves.len()
-        );
-        #[cfg(target_arch = "arm")]
-        arm::mix(weights, quads, coefficients, shift, order, halves);
-        #[cfg(not(target_arch = "arm"))]
-        computed(weights, quads, coefficients, shift, order, halves);
+        let experts = mixture.experts;
+        let (len, shift) = (experts.kernel_len(), experts.shift());
+        let mut each = [[0; 4]; 2];
+        experts.coefficients(channel, mixture.routing, each.as_flattened_mut());
+        let coefficients = each.map(|[a, b, c, d]| [pair(a, c), pair(b, d)]);
+        let (fours, rest) = experts.quads(channel).split_at(len / 4 * 4 * 4 * QUADS);
+        assert!((QUADS == 1 || QUADS == 2) && order.place(len - 1) < halves.len());
+        if !fours.is_empty() {
+            #[cfg(target_arch = "arm")]
+            arm::mix(fours, QUADS, coefficients, shift, order, halves);
+            #[cfg(not(target_arch = "arm"))]
+            computed(fours, QUADS, coefficients, shift, order, halves);
+        }
+        for (k, weights) in (len / 4 * 4..).zip(rest.chunks_exact(4 * QUADS)) {
+            let products = weights.iter().zip(each.as_flattened()).map(|(w, c)| i32::from(*w) * c);
+            halves[order.place(k)] = round_shift(products.sum(), shift) as i16;
+        }
     }
 
     #[cfg(not(target_arch = "arm"))]
