@@ -8,11 +8,18 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=CONDCONV_KERNELS");
     println!("cargo::rustc-check-cfg=cfg(condconv_dsp)");
+    let target = env::var("TARGET").unwrap_or_default();
+    let has_dsp = has_dsp(&target);
     let dsp = match env::var("CONDCONV_KERNELS").as_deref() {
+        Ok("dsp") if target.starts_with("thumb") && !has_dsp => {
+            panic!(
+                "CONDCONV_KERNELS=dsp: {target} has no DSP extension; name the core with -Ctarget-cpu if it has"
+            )
+        }
         Ok("dsp") => true,
         Ok("portable") => false,
         Ok(other) => panic!("CONDCONV_KERNELS is portable or dsp, not {other}"),
-        Err(_) => has_dsp(),
+        Err(_) => has_dsp,
     };
     if dsp {
         println!("cargo::rustc-cfg=condconv_dsp");
@@ -20,8 +27,7 @@ fn main() {
 }
 
 /// Whether the core has the DSP extension: Cortex-M4 and M7 always, Cortex-M33 and later if they are named.
-fn has_dsp() -> bool {
-    let target = env::var("TARGET").unwrap_or_default();
+fn has_dsp(target: &str) -> bool {
     let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
     let cpu = flags
         .split('\u{1f}')

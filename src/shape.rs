@@ -234,7 +234,12 @@ impl Geometry {
         if !input.channels.is_multiple_of(groups) || !output_channels.is_multiple_of(groups) {
             return Err(LayerError::Groups);
         }
-        Ok(Self { input, output, window, groups })
+        // Weights are counted in 32 bits on the device.
+        let kernel = Shape::new(window.kernel[0], window.kernel[1], input.channels / groups);
+        match kernel.check() {
+            Ok(()) => Ok(Self { input, output, window, groups }),
+            Err(error) => Err(error),
+        }
     }
 
     /// The input's shape.
@@ -281,7 +286,8 @@ impl Geometry {
 
     /// Words of scratch with which a convolution prepares the kernels of `channels` output channels at a time, in twos; among them its
     /// columns, which are what four output pixels see of the input, as int16. Conditional layers need room for one channel at
-    /// least, and so do static ones whose kernels are no multiple of four weights; others need room for none.
+    /// least, and so do static ones whose kernels are no multiple of four weights; others need room for none. That is for int8
+    /// elements: with int16 ones there are no columns, and static layers need nothing.
     ///
     /// ```
     /// use condconv::{Geometry, Shape, Window};
@@ -295,7 +301,7 @@ impl Geometry {
     }
 
     /// Words of scratch with which a depthwise convolution prepares the kernels of `channels` channels at a time, in whole
-    /// fours and at least four. With fewer than four channels it is [`scratch_words`](Self::scratch_words).
+    /// fours. With fewer than four channels it is [`scratch_words`](Self::scratch_words).
     ///
     /// ```
     /// use condconv::{Geometry, Shape, Window};

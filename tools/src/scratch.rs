@@ -48,10 +48,12 @@ impl Convolution {
     }
 
     fn best_channels(&self) -> usize {
-        let channels = self.geometry.output().channels;
+        let all = self.geometry.output().channels;
         if self.geometry.is_depthwise() {
-            return channels;
+            return all;
         }
+        // The loops with columns take a group at a time.
+        let channels = if self.narrow { all / self.geometry.groups() } else { all };
         let pair = self.geometry.scratch_words(2) - self.geometry.scratch_words(0);
         let largest = BLOCK_WORDS / pair * 2;
         if self.in_flash() && (!self.narrow || largest < BLOCK_CHANNELS.min(channels)) {

@@ -10,6 +10,21 @@ use condconv_tools::quantize::{Int16, Options, RangeMethod};
 use rten_onnx::onnx::ModelProto;
 use tempfile::TempDir;
 
+#[allow(dead_code, reason = "the importer's tests use the rest")]
+#[path = "import/build.rs"]
+mod build;
+#[allow(dead_code, reason = "the importer's tests use the rest")]
+#[path = "import/check.rs"]
+mod check;
+#[allow(dead_code, reason = "the importer's tests use it")]
+#[path = "import/float.rs"]
+mod float;
+#[allow(dead_code, reason = "other tests read files")]
+#[path = "shared/inputs.rs"]
+mod inputs;
+
+use build::Build;
+
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// Prints the scores of each sample of `samples.f32`, a line a sample; for bytes also through `quantize_u8`.
@@ -236,6 +251,22 @@ fn any_names_and_any_sizes_make_a_module_that_compiles() {
         let samples =
             read_samples(&Path::new(ROOT).join(format!("{base}.input.npy")), &model.import).unwrap();
         let samples: Vec<&[f32]> = samples.iter().collect();
+        assert_equal(&run_module(name, &model, &samples, &[]), &model.scores(&samples));
+    }
+}
+
+/// The last layer's outputs are int16, and kernels of nine weights fill no whole words.
+#[test]
+fn a_convolution_at_the_end_has_the_scratch_that_it_needs() {
+    let graph = Build::new(&[1, 1, 5, 6]).weights("w", &[50, 1, 3, 3]).weights("v", &[2, 50, 3, 3]);
+    for (name, graph) in [
+        ("one_convolution", graph.clone().node("Conv", "x w", "y")),
+        ("two_convolutions", graph.node("Conv", "x w", "z").node("Conv", "z v", "y")),
+    ] {
+        let samples: Vec<Vec<f32>> = inputs::noise(1, [5, 6], 8);
+        let samples: Vec<&[f32]> = samples.iter().map(Vec::as_slice).collect();
+        let file = Path::new("graph");
+        let model = Model::new(file, file, graph.load().unwrap(), &samples, &Options::default()).unwrap();
         assert_equal(&run_module(name, &model, &samples, &[]), &model.scores(&samples));
     }
 }

@@ -108,7 +108,7 @@ pub(crate) fn convolve(
                 source.put(channel, Order::Wide { lane: i % 2 }, pair);
                 bias[i] = source.bias(channel);
             }
-            run(channels.clone(), Weights::Wide(kernels), &bias[..channels.len()]);
+            run(channels.clone(), Weights::Wide(kernels), &bias[..channels.len().next_multiple_of(2)]);
         }
     }
 }

@@ -86,16 +86,17 @@ fn convolve_block(
         while x < out_shape.width {
             let (columns, first_column) = geometry.columns(x);
             let pixels = if inside.contains(&x) { inside.len() } else { 1 };
+            // Where a step wraps around there is nothing to step to.
             let run = Run {
                 input: (first_row * shape.width + first_column) * shape.channels + channels.start,
                 output: (y * out_shape.width + x) * out_shape.channels + channels.start,
                 pixels,
-                channels: shape.channels,
-                input_step: window.stride[1] * shape.channels,
-                rows: if columns.is_empty() { 0 } else { rows.len() },
+                output_step: shape.channels,
+                input_step: window.stride[1].wrapping_mul(shape.channels),
+                rows: rows.len(),
                 columns: columns.len(),
-                row_step: window.dilation[0] * shape.width * shape.channels,
-                column_step: window.dilation[1] * shape.channels,
+                row_step: window.dilation[0].wrapping_mul(shape.width * shape.channels),
+                column_step: window.dilation[1].wrapping_mul(shape.channels),
                 tap: rows.start * window.kernel[1] + columns.start,
                 kernel_columns: window.kernel[1],
             };

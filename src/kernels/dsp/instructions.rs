@@ -26,16 +26,14 @@ mod native {
 
 #[cfg(not(target_arch = "arm"))]
 mod computed {
+    use super::super::pair;
+
     fn low(x: i32) -> i32 {
         i32::from(x as i16)
     }
 
     fn high(x: i32) -> i32 {
         x >> 16
-    }
-
-    fn pair(low: i32, high: i32) -> i32 {
-        (low & 0xffff) | (high << 16)
     }
 
     pub(in super::super) fn sxtab16(a: i32, b: i32) -> i32 {

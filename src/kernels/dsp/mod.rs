@@ -2,6 +2,9 @@
 //!
 //! Four int8 numbers 0 1 2 3 of one word become two words of int16 pairs, (0, 2) and (1, 3), as SXTB16 makes them. A kernel
 //! in this order is *wide*: two words for four weights.
+//!
+//! Words of int8 numbers are read wherever they lie: as on all these cores, unless loads that are not aligned were made to
+//! trap.
 
 mod columns;
 mod conv;

@@ -15,6 +15,7 @@ pub(super) enum Weights<'a> {
 /// A block of output channels, ready to be multiplied.
 pub(super) struct Block<'a> {
     pub(super) weights: Weights<'a>,
+    /// One a channel; with wide weights filled up to a whole pair.
     pub(super) bias: &'a [i32],
     pub(super) multipliers: &'a [i32],
     /// The output's.
@@ -29,15 +30,17 @@ impl Block<'_> {
     ///
     /// If lengths do not fit together.
     pub(super) fn multiply(&self, columns: &[i32], places: [usize; PIXELS], output: &mut [i8]) {
-        let channels = self.bias.len();
+        let channels = self.multipliers.len();
         let groups = columns.len() / (2 * PIXELS);
         let fits = match self.weights {
-            Weights::Narrow(weights) => weights.len() == 4 * groups * channels,
-            Weights::Wide(weights) => weights.len() == 4 * groups * channels.div_ceil(2),
+            Weights::Narrow(weights) => weights.len() == 4 * groups * channels && self.bias.len() == channels,
+            Weights::Wide(weights) => {
+                let pairs = channels.div_ceil(2);
+                weights.len() == 4 * groups * pairs && self.bias.len() == 2 * pairs
+            }
         };
         assert!(
             fits && columns.len().is_multiple_of(2 * PIXELS)
-                && self.multipliers.len() == channels
                 && channels > 0
                 && places.iter().all(|&place| place <= output.len() && output.len() - place >= channels)
         );
@@ -60,7 +63,7 @@ impl Block<'_> {
             columns_end: columns.as_ptr_range().end,
             bias: self.bias.as_ptr(),
             multipliers: self.multipliers.as_ptr(),
-            bias_end: self.bias.as_ptr_range().end,
+            bias_end: self.bias[..self.multipliers.len()].as_ptr_range().end,
             zero_point: self.zero_point,
         };
         // SAFETY: the assertion above says that there are as many kernels of the columns' length and as many multipliers as

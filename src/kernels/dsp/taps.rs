@@ -17,7 +17,7 @@ pub(super) struct Run {
     pub(super) output: usize,
     pub(super) pixels: usize,
     /// From one output to the next.
-    pub(super) channels: usize,
+    pub(super) output_step: usize,
     /// From what one pixel sees to what the next does.
     pub(super) input_step: usize,
     /// The taps that meet the map: their rows and columns, the steps between them, the first of them in the kernel.
@@ -45,7 +45,7 @@ impl Block<'_> {
                 && self.kernels.len() == kernel_words * (channels / 4)
                 && run.pixels > 0
                 && run.columns <= run.kernel_columns
-                && output.len() >= run.output + (run.pixels - 1) * run.channels + channels
+                && output.len() >= run.output + (run.pixels - 1) * run.output_step + channels
         );
         if run.rows > 0 && run.columns > 0 {
             let (rows, columns) = (run.rows - 1, run.columns - 1);
@@ -77,14 +77,14 @@ impl Block<'_> {
             output: output.as_mut_ptr().wrapping_add(run.output),
             zero_point: self.zero_point,
             offset: super::both(-self.input_zero_point),
-            rows: if run.columns == 0 { 0 } else { run.rows },
+            rows: run.rows,
             columns: run.columns,
             column_step: run.column_step,
             row_step: run.row_step,
             kernel_skip: 8 * (run.kernel_columns - run.columns),
             pixels: run.pixels,
             input_step: run.input_step,
-            output_step: run.channels,
+            output_step: run.output_step,
         };
         // SAFETY: the assertions above say that the last tap of the last pixel lies within the input and the kernel, that the
         // last output lies within the output, and no tap and no output lies further; that there are four biases and
@@ -118,7 +118,7 @@ impl Block<'_> {
                 }
                 let multipliers = &self.multipliers[channels.clone()];
                 for (i, (sum, multiplier)) in [a, b, c, d].into_iter().zip(multipliers).enumerate() {
-                    output[run.output + pixel * run.channels + channels.start + i] =
+                    output[run.output + pixel * run.output_step + channels.start + i] =
                         smmlar(sum, *multiplier, self.zero_point).clamp(-128, 127) as i8;
                 }
             }

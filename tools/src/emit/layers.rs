@@ -72,6 +72,9 @@ impl Writer<'_> {
                     assertion(out, &format!("{name}.{method}() == {}", len(input)))?;
                 }
                 assertion(out, &format!("{name}.output_len() == {}", len(layer.output)))?;
+                if matches!(op, Op::Conv { .. }) {
+                    assertion(out, &format!("{name}.scratch_words() <= {}", self.plan.scratch))?;
+                }
             }
         }
         let arena = self.arena(layer.output);
