@@ -156,7 +156,7 @@ extern "C" fn translate(_: qemu::PluginId, block: *mut qemu::Block) {
         if !counts.code.contains(&first_address) {
             return;
         }
-        let end = last_address + qemu::qemu_plugin_insn_size(last) as u64;
+        let end = last_address + qemu::thumb_size(last);
         let place: *mut Block = Box::leak(Box::new(Block { first: first_address, last: last_address, end }));
         qemu::qemu_plugin_register_vcpu_insn_exec_cb(first, enter, qemu::NO_REGISTERS, place.cast());
         if first_address == counts.mark {

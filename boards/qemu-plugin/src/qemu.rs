@@ -33,7 +33,7 @@ unsafe extern "C" {
     pub(crate) fn qemu_plugin_tb_n_insns(block: *const Block) -> usize;
     pub(crate) fn qemu_plugin_tb_get_insn(block: *const Block, index: usize) -> *mut Instruction;
     pub(crate) fn qemu_plugin_insn_vaddr(instruction: *const Instruction) -> u64;
-    pub(crate) fn qemu_plugin_insn_size(instruction: *const Instruction) -> usize;
+    fn qemu_plugin_insn_data(instruction: *const Instruction) -> *const [u8; 2];
     pub(crate) fn qemu_plugin_register_vcpu_insn_exec_cb(
         instruction: *mut Instruction,
         callback: OnExecution,
@@ -53,6 +53,17 @@ unsafe extern "C" {
         accesses: c_int,
         data: *mut c_void,
     );
+}
+
+/// Bytes of a Thumb instruction. QEMU 7.2 adds to the last of a block two bytes of the next one, where that crosses a page.
+///
+/// # Safety
+///
+/// The instruction is one that QEMU lends.
+pub(crate) unsafe fn thumb_size(instruction: *const Instruction) -> u64 {
+    // SAFETY: the caller vouches for the instruction, and none is shorter than two bytes.
+    let first = unsafe { u16::from_le_bytes(*qemu_plugin_insn_data(instruction)) };
+    if first >> 11 >= 0b11101 { 4 } else { 2 }
 }
 
 /// The plugin's arguments, `name=value` each.
