@@ -115,6 +115,23 @@ fn instructions(core: Core, network: &Network, change: impl Fn(String) -> String
     segments[1..].iter().map(|segment| Cost::of(segment, &code).instructions).sum()
 }
 
+/// Of all else the next instruction follows, wherever the emulator's blocks end.
+#[test]
+fn only_branches_and_loads_lead_elsewhere() {
+    let network = network("digits");
+    let folder = tempfile::tempdir().unwrap();
+    let (module, _) = network.model.write(folder.path(), "network", &[]).unwrap();
+    let image = emulate::build_profile(Core::CortexM4, &[&module]).unwrap();
+    let Counted { segments, code, .. } =
+        emulate::count(&image, &network.model.nhwc(&network.sample)).unwrap();
+    for executed in segments.iter().flat_map(|segment| &segment.executed) {
+        let class =
+            Instruction::decode(code.from(executed.address).unwrap(), executed.address).unwrap().class;
+        let leads_on = !matches!(class, Class::Branch(_) | Class::Load | Class::LoadMultiple(_));
+        assert!(!leads_on || executed.left == 0, "{executed:x?} {class:?}");
+    }
+}
+
 /// `infer`, as it would ship, runs for as long as a module that knows of no observer, and marking its steps changes
 /// next to nothing.
 #[test]
