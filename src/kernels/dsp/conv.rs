@@ -2,6 +2,7 @@
 
 use core::ops::Range;
 
+use super::bound;
 use super::columns::{PIXELS, Windows};
 use super::mix::mix;
 use super::multiply::{Block, Weights};
@@ -143,13 +144,7 @@ fn convolve_block(
         }
         windows.put(pixels, columns, staged);
         block.multiply(columns, places, output);
-        if bounds != (-128, 127) {
-            let (min, max) = (bounds.0 as i8, bounds.1 as i8);
-            for pixel in first..shape.pixels().min(first + PIXELS) {
-                for y in &mut output[pixel * shape.channels..][channels.clone()] {
-                    *y = (*y).clamp(min, max);
-                }
-            }
-        }
+        let pixels = first..shape.pixels().min(first + PIXELS);
+        bound(bounds, pixels, shape.channels, channels.clone(), output);
     }
 }

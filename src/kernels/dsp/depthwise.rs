@@ -2,6 +2,7 @@
 
 use core::ops::Range;
 
+use super::bound;
 use super::conv::{Source, convolve};
 use super::order::Order;
 use super::taps::{Block, Run};
@@ -103,14 +104,7 @@ fn convolve_block(
             block.multiply(&run, input, output);
             x += pixels;
         }
-        if bounds != (-128, 127) {
-            let (min, max) = (bounds.0 as i8, bounds.1 as i8);
-            let row = y * out_shape.width..(y + 1) * out_shape.width;
-            for pixel in row {
-                for y in &mut output[pixel * out_shape.channels..][channels.clone()] {
-                    *y = (*y).clamp(min, max);
-                }
-            }
-        }
+        let row = y * out_shape.width..(y + 1) * out_shape.width;
+        bound(bounds, row, out_shape.channels, channels.clone(), output);
     }
 }
