@@ -36,18 +36,9 @@ impl<'a, X: Element, Y: Element> Convolution<'a, X, Y> {
         self.geometry
     }
 
-    /// Words of scratch: columns, and room for a kernel if it is mixed or does not lie in flash in whole words. Layers of
-    /// int16 elements have loops that take no columns and read kernels in flash as they are.
     pub(crate) const fn scratch_words(&self, mixed: bool) -> usize {
-        let columns = self.geometry.scratch_words(0);
-        let kernel = self.geometry.scratch_words(1) - columns;
         let narrow = X::MAX == <i8 as Element>::MAX && Y::MAX == <i8 as Element>::MAX;
-        match (narrow, mixed) {
-            (true, false) if self.geometry.kernel_len().is_multiple_of(4) => columns,
-            (true, _) => columns + kernel,
-            (false, true) => kernel,
-            (false, false) => 0,
-        }
+        self.geometry.least_scratch_words(narrow, mixed)
     }
 
     #[inline]

@@ -285,9 +285,8 @@ impl Geometry {
     }
 
     /// Words of scratch with which a convolution prepares the kernels of `channels` output channels at a time, in twos; among them its
-    /// columns, which are what four output pixels see of the input, as int16. Conditional layers need room for one channel at
-    /// least, and so do static ones whose kernels are no multiple of four weights; others need room for none. That is for int8
-    /// elements: with int16 ones there are no columns, and static layers need nothing.
+    /// columns, which are what four output pixels see of the input, as int16. What it needs at least is
+    /// [`least_scratch_words`](Self::least_scratch_words).
     ///
     /// ```
     /// use condconv::{Geometry, Shape, Window};
@@ -298,6 +297,28 @@ impl Geometry {
     #[must_use]
     pub const fn scratch_words(&self, channels: usize) -> usize {
         4 * self.kernel_words() + self.staged_words() + channels.div_ceil(2) * 2 * (self.kernel_words() + 1)
+    }
+
+    /// Words of scratch that a convolution needs: columns, and room for a kernel if it is mixed or does not lie in flash in
+    /// whole words. Layers with int16 elements (those that are not `narrow`) have loops that take no columns and read
+    /// kernels in flash as they are.
+    ///
+    /// ```
+    /// use condconv::{Geometry, Shape, Window};
+    /// let geometry = Geometry::new(Shape::new(8, 8, 1), 6, Window::new([3, 3]), 1).unwrap();
+    /// assert_eq!(geometry.least_scratch_words(true, false), geometry.scratch_words(1));
+    /// assert_eq!(geometry.least_scratch_words(false, false), 0);
+    /// ```
+    #[must_use]
+    pub const fn least_scratch_words(&self, narrow: bool, mixed: bool) -> usize {
+        let columns = self.scratch_words(0);
+        let kernel = self.scratch_words(1) - columns;
+        match (narrow, mixed) {
+            (true, false) if self.kernel_len().is_multiple_of(4) => columns,
+            (true, _) => columns + kernel,
+            (false, true) => kernel,
+            (false, false) => 0,
+        }
     }
 
     /// Words of scratch with which a depthwise convolution prepares the kernels of `channels` channels at a time, in whole

@@ -15,18 +15,18 @@ const BLOCK_CHANNELS: usize = 16;
 
 /// Words of scratch that a network needs, and those with which it is fastest.
 pub(crate) fn words(network: &QuantizedNetwork) -> RangeInclusive<usize> {
-    let largest = |channels: fn(&Convolution) -> usize| {
+    let largest = |words: fn(&Convolution) -> usize| {
         let convolutions = network.layers.iter().filter_map(|layer| Convolution::of(network, layer));
-        convolutions.map(|convolution| convolution.words(channels)).max().unwrap_or_default()
+        convolutions.map(|convolution| words(&convolution)).max().unwrap_or_default()
     };
-    largest(Convolution::least_channels)..=largest(Convolution::best_channels)
+    largest(Convolution::least)..=largest(Convolution::best)
 }
 
 struct Convolution {
     geometry: Geometry,
     /// Both the input and the output are int8: there are loops with columns for these.
     narrow: bool,
-    is_static: bool,
+    mixed: bool,
 }
 
 impl Convolution {
@@ -34,42 +34,33 @@ impl Convolution {
         let Op::Conv { geometry, kernels, .. } = &layer.op else { return None };
         let narrow =
             [layer.inputs[0], layer.output].iter().all(|&id| network.tensors[id].element == ElementType::I8);
-        Some(Self { geometry: *geometry, narrow, is_static: matches!(kernels, Kernels::Static(_)) })
+        Some(Self { geometry: *geometry, narrow, mixed: matches!(kernels, Kernels::Experts(_)) })
     }
 
-    /// Whether kernels can be read from flash.
-    fn in_flash(&self) -> bool {
-        let in_words = !self.narrow || self.geometry.kernel_len().is_multiple_of(4);
-        self.is_static && in_words && !self.geometry.is_depthwise()
-    }
-
-    fn least_channels(&self) -> usize {
-        usize::from(!self.in_flash())
-    }
-
-    fn best_channels(&self) -> usize {
-        let all = self.geometry.output().channels;
+    fn least(&self) -> usize {
         if self.geometry.is_depthwise() {
-            return all;
+            self.geometry.depthwise_scratch_words(1)
+        } else {
+            self.geometry.least_scratch_words(self.narrow, self.mixed)
         }
+    }
+
+    fn best(&self) -> usize {
+        let (geometry, least) = (&self.geometry, self.least());
+        let all = geometry.output().channels;
+        if geometry.is_depthwise() {
+            return geometry.depthwise_scratch_words(all).min(BLOCK_WORDS.max(least));
+        }
+        let columns = geometry.scratch_words(0);
         // The loops with columns take a group at a time.
-        let channels = if self.narrow { all / self.geometry.groups() } else { all };
-        let pair = self.geometry.scratch_words(2) - self.geometry.scratch_words(0);
-        let largest = BLOCK_WORDS / pair * 2;
-        if self.in_flash() && (!self.narrow || largest < BLOCK_CHANNELS.min(channels)) {
-            return 0;
+        let channels = if self.narrow { all / geometry.groups() } else { all };
+        let largest = BLOCK_WORDS / (geometry.scratch_words(2) - columns) * 2;
+        let in_flash = !self.mixed && least <= columns;
+        if in_flash && (!self.narrow || largest < BLOCK_CHANNELS.min(channels)) {
+            return least;
         }
         // Blocks of about the same size.
-        channels.div_ceil(channels.div_ceil(largest.max(BLOCK_CHANNELS)))
-    }
-
-    fn words(&self, channels: fn(&Self) -> usize) -> usize {
-        let geometry = &self.geometry;
-        if geometry.is_depthwise() {
-            let least = geometry.depthwise_scratch_words(1);
-            return geometry.depthwise_scratch_words(channels(self)).min(BLOCK_WORDS.max(least));
-        }
-        let words = geometry.scratch_words(channels(self));
-        if self.narrow { words } else { words - geometry.scratch_words(0) }
+        let block = channels.div_ceil(channels.div_ceil(largest.max(BLOCK_CHANNELS)));
+        geometry.scratch_words(block) - if self.narrow { 0 } else { columns }
     }
 }
