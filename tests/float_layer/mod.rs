@@ -129,7 +129,7 @@ impl FloatLayer {
         inputs: &[Vec<f32>],
     ) -> Result<Errors, QuantizeError> {
         let network = quantize(&self.network, calibration, &Int16::None)?.network;
-        let runner = Runner::new(&network).expect("a quantised network can be built");
+        let runner = Runner::new(&network);
         let [read, written] = [self.index, self.index + 1].map(|id| &network.tensors[id]);
         let bounds = network.layers[self.index].op.requantize().expect("the layer has kernels");
         let (low, high) = written.element.range();
@@ -165,7 +165,7 @@ impl FloatLayer {
         input: &[f32],
     ) -> Result<(Vec<f64>, f64), QuantizeError> {
         let network = quantize(&self.network, calibration, &Int16::None)?.network;
-        let runner = Runner::new(&network).expect("a quantised network can be built");
+        let runner = Runner::new(&network);
         let written = &network.tensors[self.index + 1];
         let trace = runner.run(Data::input(&network.tensors[0], input));
         let output = trace.values[self.index + 1].as_ref().expect("every value is written");

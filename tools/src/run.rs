@@ -321,21 +321,25 @@ pub struct Trace {
 impl<'a> Runner<'a> {
     /// Builds the library's layers.
     ///
-    /// # Errors
+    /// # Panics
     ///
-    /// The layer's name and what the library finds wrong with it.
-    pub fn new(network: &'a QuantizedNetwork) -> Result<Self, (String, LayerError)> {
+    /// If the library finds something wrong with one, which was looked for when the network was quantised.
+    #[must_use]
+    pub fn new(network: &'a QuantizedNetwork) -> Self {
+        let wrong = |name: &str, error: LayerError| -> ! {
+            unreachable!("'{name}' was checked when quantised: {error}")
+        };
         let build = |layer: &'a Layer| {
             let inputs: Vec<&Tensor> = layer.inputs.iter().map(|&id| &network.tensors[id]).collect();
             let output = &network.tensors[layer.output];
-            RunnableLayer::new(&layer.op, &inputs, output).map_err(|error| (layer.name.clone(), error))
+            RunnableLayer::new(&layer.op, &inputs, output).unwrap_or_else(|error| wrong(&layer.name, error))
         };
         for routing in &network.routings {
             let tensor = &network.tensors[routing.input];
             let check = with_type!(tensor.element, X => routing.view::<X, SigmoidGate>(tensor).map(|_| ()));
-            check.map_err(|error| (routing.name.clone(), error))?;
+            check.unwrap_or_else(|error| wrong(&routing.name, error));
         }
-        Ok(Self { network, layers: network.layers.iter().map(build).collect::<Result<_, _>>()? })
+        Self { network, layers: network.layers.iter().map(build).collect() }
     }
 
     /// Runs one input.

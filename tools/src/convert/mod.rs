@@ -153,7 +153,6 @@ impl Model {
     #[must_use]
     pub fn runner(&self) -> Runner<'_> {
         Runner::new(&self.plan.network)
-            .unwrap_or_else(|(layer, error)| unreachable!("'{layer}' was checked when quantised: {error}"))
     }
 
     /// Writes `DIR/<name>.rs` and `DIR/<name>.bin`, each whole: both are written beside their place before either is

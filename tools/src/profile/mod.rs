@@ -149,9 +149,7 @@ fn write_module(folder: &Path, number: usize, plan: &Plan) -> Result<PathBuf, Er
 /// The host's scores.
 fn scores(subject: &Subject<'_>) -> Vec<i32> {
     let network = &subject.plan.network;
-    let runner = Runner::new(network)
-        .unwrap_or_else(|(layer, error)| unreachable!("'{layer}' was checked when quantised: {error}"));
-    let trace = runner.run(Data::input(&network.tensors[network.input], &subject.sample));
+    let trace = Runner::new(network).run(Data::input(&network.tensors[network.input], &subject.sample));
     trace.values[network.output].iter().flat_map(Data::iter).collect()
 }
 
