@@ -13,6 +13,9 @@ use super::mixing::mixing;
 use super::run::{Folder, Report};
 use super::{EmulateError, Image, Run};
 
+/// A linked program.
+pub(super) type Elf<'a> = ElfFile<'a, FileHeader32<Endianness>>;
+
 /// What ran, and how often.
 #[derive(Debug)]
 pub struct Counted {
@@ -63,7 +66,9 @@ pub struct Code {
 ///
 /// As [`run`](super::run), and if the plugin cannot be built or QEMU has no plugins.
 pub fn count(image: &Image, samples: &[f32]) -> Result<Counted, EmulateError> {
-    let (code, stack) = read(image)?;
+    let elf = fs::read(image.elf()).map_err(at(image.elf()))?;
+    let elf = ElfFile::parse(&*elf)?;
+    let (code, stack) = read(&elf)?;
     let plugin = build_plugin()?;
     let folder = Folder::with(samples)?;
     let plugin = format!(
@@ -91,7 +96,7 @@ pub fn count(image: &Image, samples: &[f32]) -> Result<Counted, EmulateError> {
         read_line(&mut segments, line).ok_or_else(|| EmulateError::Line { machine, line: line.into() })?;
     }
     let executed = segments.iter().flat_map(|segment: &Segment| &segment.executed);
-    let mixing = mixing(image, executed.map(|executed| executed.address).collect())?;
+    let mixing = mixing(&elf, executed.map(|executed| executed.address).collect())?;
     Ok(Counted { networks, segments, code, mixing })
 }
 
@@ -110,10 +115,8 @@ fn read_line(segments: &mut Vec<Segment>, line: &str) -> Option<()> {
     Some(())
 }
 
-/// A linked program, and where its stack lies.
-fn read(image: &Image) -> Result<(Code, Range<u64>), EmulateError> {
-    let file = fs::read(image.elf()).map_err(at(image.elf()))?;
-    let elf = ElfFile::<FileHeader32<Endianness>>::parse(&*file)?;
+/// What a program consists of, and where its stack lies.
+fn read(elf: &Elf<'_>) -> Result<(Code, Range<u64>), EmulateError> {
     let text = elf.section_by_name(".text").ok_or(EmulateError::Symbol("section .text"))?;
     let mut functions: Vec<Range<u64>> = Vec::new();
     let (mut mark, mut stack_start, mut stack_end) = (None, None, None);

@@ -2,21 +2,16 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::fs;
 
 use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian};
 use addr2line::{Context, demangle_auto};
-use object::elf::FileHeader32;
-use object::read::elf::ElfFile;
-use object::{Endianness, Object as _, ObjectSection as _};
+use object::{Object as _, ObjectSection as _};
 
-use super::image::at;
-use super::{EmulateError, Image};
+use super::EmulateError;
+use super::count::Elf;
 
 /// Those of some addresses whose instruction comes from a function whose name, module or file says that it mixes.
-pub(super) fn mixing(image: &Image, addresses: BTreeSet<u64>) -> Result<BTreeSet<u64>, EmulateError> {
-    let file = fs::read(image.elf()).map_err(at(image.elf()))?;
-    let elf = ElfFile::<FileHeader32<Endianness>>::parse(&*file)?;
+pub(super) fn mixing(elf: &Elf<'_>, addresses: BTreeSet<u64>) -> Result<BTreeSet<u64>, EmulateError> {
     let symbols = elf.symbol_map();
     let lines = Context::from_dwarf(Dwarf::load(|id| -> Result<_, EmulateError> {
         let section = elf.section_by_name(id.name()).map(|section| section.data()).transpose()?;
