@@ -261,17 +261,9 @@ fn check_header(bytes: &[u8]) -> Result<(), Fault> {
 
 /// Reorders an array that is stored column by column.
 fn row_major<T: Copy>(stored: &[T], shape: &[usize]) -> Vec<T> {
-    let position = |mut index: usize| {
-        let mut position = 0;
-        let mut stride = stored.len();
-        for &dim in shape.iter().rev() {
-            stride /= dim;
-            position += index % dim * stride;
-            index /= dim;
-        }
-        position
-    };
-    (0..stored.len()).map(|index| stored[position(index)]).collect()
+    let strides: Vec<usize> = (0..shape.len()).map(|axis| shape[..axis].iter().product()).collect();
+    let place = |index| -> usize { position(index, shape).iter().zip(&strides).map(|(a, b)| a * b).sum() };
+    (0..stored.len()).map(|index| stored[place(index)]).collect()
 }
 
 /// The index along each axis.
