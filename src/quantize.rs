@@ -11,7 +11,7 @@ use crate::LayerError;
 
 pub(crate) mod sealed {
     /// What elements are, where a loop is made for one type.
-    #[cfg_attr(not(condconv_dsp), allow(dead_code, reason = "the portable loops take all types"))]
+    #[cfg_attr(condconv_kernels = "portable", allow(dead_code, reason = "the portable loops take all types"))]
     pub trait Sealed: Sized {
         fn int8(_: &[Self]) -> Option<&[i8]> {
             None
@@ -165,17 +165,17 @@ impl<'a> Requantize<'a> {
         }
     }
 
-    #[cfg(condconv_dsp)]
+    #[cfg(not(condconv_kernels = "portable"))]
     pub(crate) const fn multipliers(&self) -> &'a [i32] {
         self.multipliers
     }
 
-    #[cfg(condconv_dsp)]
+    #[cfg(not(condconv_kernels = "portable"))]
     pub(crate) const fn zero_point(&self) -> i32 {
         self.zero_point
     }
 
-    #[cfg(condconv_dsp)]
+    #[cfg(not(condconv_kernels = "portable"))]
     pub(crate) const fn bounds(&self) -> (i32, i32) {
         (self.min, self.max)
     }

@@ -1,21 +1,26 @@
 //! The inner loops. `portable` is the specification; every other implementation equals it bit for bit, and is chosen when
 //! the crate is built, by what instructions the core has (`build.rs`).
 
-#[cfg(condconv_dsp)]
+#[cfg(condconv_kernels = "dsp")]
 mod dsp;
 mod portable;
+#[cfg(not(condconv_kernels = "portable"))]
+mod windows;
 
-#[cfg(condconv_dsp)]
+#[cfg(condconv_kernels = "dsp")]
+use dsp as native;
+
+#[cfg(not(condconv_kernels = "portable"))]
 use crate::kernel_source::KernelSource;
 use crate::quantize::Element;
 use crate::{Geometry, Requantize};
 
-#[cfg(condconv_dsp)]
-pub(crate) trait Source: KernelSource + dsp::Source {}
-#[cfg(condconv_dsp)]
-impl<S: KernelSource + dsp::Source> Source for S {}
+#[cfg(not(condconv_kernels = "portable"))]
+pub(crate) trait Source: KernelSource + native::Source {}
+#[cfg(not(condconv_kernels = "portable"))]
+impl<S: KernelSource + native::Source> Source for S {}
 
-#[cfg(not(condconv_dsp))]
+#[cfg(condconv_kernels = "portable")]
 pub(crate) use crate::kernel_source::KernelSource as Source;
 
 pub(crate) use portable::{average_pool, dot, expert_dots, max_pool, mix, pool, pool_matrix};
@@ -31,9 +36,9 @@ pub(crate) fn convolve<X: Element, Y: Element>(
     input: &[X],
     output: &mut [Y],
 ) {
-    #[cfg(condconv_dsp)]
+    #[cfg(not(condconv_kernels = "portable"))]
     if let (Some(input), Some(output)) = (X::int8(input), Y::int8_mut(output)) {
-        return dsp::convolve(geometry, zero_point, &source, requantize, scratch, input, output);
+        return native::convolve(geometry, zero_point, &source, requantize, scratch, input, output);
     }
     portable::in_blocks(geometry, source, scratch, |channels, kernels| {
         portable::convolve(geometry, zero_point, channels, kernels, requantize, input, output);
@@ -51,9 +56,9 @@ pub(crate) fn depthwise<X: Element, Y: Element>(
     input: &[X],
     output: &mut [Y],
 ) {
-    #[cfg(condconv_dsp)]
+    #[cfg(not(condconv_kernels = "portable"))]
     if let (Some(input), Some(output)) = (X::int8(input), Y::int8_mut(output)) {
-        return dsp::depthwise(geometry, zero_point, &source, requantize, scratch, input, output);
+        return native::depthwise(geometry, zero_point, &source, requantize, scratch, input, output);
     }
     portable::in_blocks(geometry, source, scratch, |channels, kernels| {
         portable::depthwise(geometry, zero_point, channels, kernels, requantize, input, output);
@@ -68,8 +73,8 @@ pub(crate) fn dots<X: Element>(
     zero_point: i32,
     mut each: impl FnMut(usize, &[i32]),
 ) {
-    #[cfg(condconv_dsp)]
-    if dsp::dots(input, rows, zero_point, &mut each) {
+    #[cfg(not(condconv_kernels = "portable"))]
+    if native::dots(input, rows, zero_point, &mut each) {
         return;
     }
     for (row, weights) in rows.chunks_exact(input.len()).enumerate() {

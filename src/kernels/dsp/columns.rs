@@ -4,11 +4,9 @@
 //! pixel 0 (0, 2)   pixel 1 (0, 2)   pixel 2 (0, 2)   pixel 3 (0, 2)   pixel 0 (1, 3)   ..   pixel 3 (1, 3)   pixel 0 (4, 6)   ..
 //! ```
 
-use core::ops::Range;
-
 use super::both;
+use crate::kernels::windows::{Corner, Windows};
 use crate::quantize::Element;
-use crate::{Geometry, Shape};
 
 /// Pixels that are convolved at a time.
 pub(super) const PIXELS: usize = 4;
@@ -16,34 +14,19 @@ pub(super) const PIXELS: usize = 4;
 /// Four numbers that each of four pixels sees.
 pub(super) type Group = [i32; 2 * PIXELS];
 
-/// The windows of one group's input channels.
+/// The columns of the windows of one group's input channels.
 #[derive(Clone, Copy)]
-pub(super) struct Windows<'a> {
-    geometry: &'a Geometry,
+pub(super) struct Columns<'a> {
+    windows: Windows<'a>,
     zero_point: i32,
-    group: usize,
-    input: &'a [i8],
 }
 
-/// Where a window begins: above or left of the map the numbers have wrapped around.
-#[derive(Clone, Copy)]
-struct Corner {
-    row: usize,
-    column: usize,
-}
-
-impl<'a> Windows<'a> {
+impl<'a> Columns<'a> {
     /// The staged bytes are where padding, or what pixels see, is put together; from then on they are for
     /// [`put`](Self::put) only.
-    pub(super) fn new(
-        geometry: &'a Geometry,
-        zero_point: i32,
-        group: usize,
-        input: &'a [i8],
-        staged: &mut [i8],
-    ) -> Self {
+    pub(super) fn new(windows: Windows<'a>, zero_point: i32, staged: &mut [i8]) -> Self {
         staged.fill(i8::saturate(zero_point));
-        Self { geometry, zero_point, group, input }
+        Self { windows, zero_point }
     }
 
     /// Puts what four pixels see, less the zero point, into the columns; padding is zero.
@@ -51,11 +34,11 @@ impl<'a> Windows<'a> {
     pub(super) fn put(&self, pixels: [[usize; 2]; PIXELS], columns: &mut [i32], staged: &mut [i8]) {
         let groups = columns.as_chunks_mut::<{ 2 * PIXELS }>().0;
         let offset = both(-self.zero_point);
-        if let Some(sources) = self.pixels_themselves(pixels) {
+        if let Some(sources) = self.windows.pixels_themselves(pixels) {
             return spread(sources, offset, groups);
         }
-        let corners = pixels.map(|pixel| self.corner(pixel));
-        if self.geometry.runs_are_words() {
+        let corners = pixels.map(|pixel| self.windows.corner(pixel));
+        if self.windows.geometry.runs_are_words() {
             self.put_runs(corners, staged, offset, groups);
         } else {
             // Runs end within words, so they are put together as bytes first. Past the last kernels are zero.
@@ -68,80 +51,24 @@ impl<'a> Windows<'a> {
         }
     }
 
-    /// What the pixels see, if that is nothing but the input's pixels at the same place.
-    #[inline(always)]
-    fn pixels_themselves(&self, pixels: [[usize; 2]; PIXELS]) -> Option<[&'a [i8]; PIXELS]> {
-        let Geometry { input: shape, output, window, groups } = *self.geometry;
-        let same_places =
-            [shape.height, shape.width] == [output.height, output.width] && window.stride == [1, 1];
-        let same = window.kernel == [1, 1] && same_places && groups == 1;
-        let input = self.input;
-        (same && self.geometry.runs_are_words())
-            .then(|| pixels.map(|[y, x]| &input[(y * shape.width + x) * shape.channels..][..shape.channels]))
-    }
-
-    fn corner(&self, [y, x]: [usize; 2]) -> Corner {
-        let window = &self.geometry.window;
-        Corner {
-            row: (y * window.stride[0]).wrapping_sub(window.padding.top),
-            column: (x * window.stride[1]).wrapping_sub(window.padding.left),
-        }
-    }
-
-    /// The channels that the tap in that row and column of a kernel sees, unless it lies in the padding.
-    #[inline(always)]
-    fn tap(&self, corner: Corner, row: usize, column: usize) -> Option<&'a [i8]> {
-        let Geometry { input: shape, window, .. } = *self.geometry;
-        let row = corner.row.wrapping_add(row * window.dilation[0]);
-        let column = corner.column.wrapping_add(column * window.dilation[1]);
-        let depth = self.geometry.group_channels();
-        let inside = row < shape.height && column < shape.width;
-        inside.then(|| {
-            &self.input[(row * shape.width + column) * shape.channels + self.group * depth..][..depth]
-        })
-    }
-
-    /// What columns of a row of a kernel see that are one run of memory, unless the row or the first of them lies in the
-    /// padding.
-    #[inline(always)]
-    fn run(&self, corner: Corner, row: usize, columns: &Range<usize>) -> Option<&'a [i8]> {
-        let Shape { height, width, channels } = self.geometry.input;
-        let row = corner.row.wrapping_add(row * self.geometry.window.dilation[0]);
-        let first = corner.column.wrapping_add(columns.start);
-        (row < height && first < width)
-            .then(|| &self.input[(row * width + first) * channels..][..columns.len() * channels])
-    }
-
-    /// The columns of a kernel that lie on the map, if they are neighbours there.
-    fn columns_inside(&self, corner: Corner) -> Range<usize> {
-        let len = self.geometry.window.kernel[1];
-        let width = self.geometry.input.width;
-        let left = 0usize.wrapping_sub(corner.column);
-        if left <= len {
-            left..len.min(width + left)
-        } else {
-            0..len.min(width.saturating_sub(corner.column))
-        }
-    }
-
     /// Spreads runs of whole words.
     #[inline(always)]
     fn put_runs(&self, corners: [Corner; PIXELS], padding: &[i8], offset: i32, groups: &mut [Group]) {
-        let [rows, columns] = self.geometry.window.kernel;
+        let [rows, columns] = self.windows.geometry.window.kernel;
         let row_groups = groups.len() / rows;
         let all = 0..columns;
-        let whole_rows =
-            self.geometry.whole_rows() && corners.iter().all(|corner| self.columns_inside(*corner) == all);
+        let whole_rows = self.windows.geometry.whole_rows()
+            && corners.iter().all(|corner| self.windows.columns_inside(*corner) == all);
         for (row, groups) in groups.chunks_exact_mut(row_groups).enumerate() {
             if whole_rows
                 && let [Some(a), Some(b), Some(c), Some(d)] =
-                    corners.map(|corner| self.run(corner, row, &all))
+                    corners.map(|corner| self.windows.run(corner, row, &all))
             {
                 spread([a, b, c, d], offset, groups);
                 continue;
             }
             for (column, groups) in groups.chunks_exact_mut(row_groups / columns).enumerate() {
-                let tap = |corner| self.tap(corner, row, column).unwrap_or(padding);
+                let tap = |corner| self.windows.tap(corner, row, column).unwrap_or(padding);
                 spread(corners.map(tap), offset, groups);
             }
         }
@@ -149,12 +76,12 @@ impl<'a> Windows<'a> {
 
     /// Copies what one pixel sees.
     fn stage(&self, corner: Corner, bytes: &mut [i8]) {
-        let [rows, columns] = self.geometry.window.kernel;
-        let depth = self.geometry.group_channels();
-        let whole_rows = self.geometry.whole_rows();
-        let inside = self.columns_inside(corner);
-        let last_row = corner.row.wrapping_add((rows - 1) * self.geometry.window.dilation[0]);
-        let height = self.geometry.input.height;
+        let [rows, columns] = self.windows.geometry.window.kernel;
+        let depth = self.windows.geometry.group_channels();
+        let whole_rows = self.windows.geometry.whole_rows();
+        let inside = self.windows.columns_inside(corner);
+        let last_row = corner.row.wrapping_add((rows - 1) * self.windows.geometry.window.dilation[0]);
+        let height = self.windows.geometry.input.height;
         if !whole_rows || inside.len() < columns || corner.row >= height || last_row >= height {
             bytes.fill(i8::saturate(self.zero_point));
         }
@@ -163,10 +90,11 @@ impl<'a> Windows<'a> {
         };
         for row in 0..rows {
             if whole_rows {
-                put(row, inside.start, self.run(corner, row, &inside).unwrap_or_default());
+                put(row, inside.start, self.windows.run(corner, row, &inside).unwrap_or_default());
             } else {
-                (0..columns)
-                    .for_each(|column| put(row, column, self.tap(corner, row, column).unwrap_or_default()));
+                (0..columns).for_each(|column| {
+                    put(row, column, self.windows.tap(corner, row, column).unwrap_or_default())
+                });
             }
         }
     }

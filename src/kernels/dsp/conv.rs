@@ -3,11 +3,12 @@
 use core::ops::Range;
 
 use super::bound;
-use super::columns::{PIXELS, Windows};
+use super::columns::{Columns, PIXELS};
 use super::mix::mix;
 use super::multiply::{Block, Weights};
 use super::order::{Order, put};
 use crate::kernel_source::StaticKernels;
+use crate::kernels::windows::{Windows, each_pixels};
 use crate::mixing::Mixture;
 use crate::{Geometry, Requantize};
 
@@ -74,7 +75,7 @@ pub(crate) fn convolve(
     let staged: &mut [i8] = bytemuck::must_cast_slice_mut(staged);
     let group_channels = geometry.output.channels / geometry.groups;
     for group in 0..geometry.groups {
-        let windows = Windows::new(geometry, zero_point, group, input, staged);
+        let windows = Columns::new(Windows::new(geometry, group, input), zero_point, staged);
         let channels = group * group_channels..(group + 1) * group_channels;
         let mut run = |channels: Range<usize>, weights: Weights<'_>, bias: &[i32]| {
             let multipliers = &requantize.multipliers()[channels.clone()];
@@ -119,7 +120,7 @@ pub(crate) fn convolve(
 #[allow(clippy::too_many_arguments, reason = "a loop, not an interface")]
 fn convolve_block(
     geometry: &Geometry,
-    windows: &Windows<'_>,
+    windows: &Columns<'_>,
     block: &Block<'_>,
     bounds: (i32, i32),
     channels: Range<usize>,
@@ -128,23 +129,9 @@ fn convolve_block(
     output: &mut [i8],
 ) {
     let shape = geometry.output;
-    let [mut y, mut x] = [0, 0];
-    for first in (0..shape.pixels()).step_by(PIXELS) {
-        let mut pixels = [[0; 2]; PIXELS];
-        let mut places = [0; PIXELS];
-        for (lane, (pixel, place)) in pixels.iter_mut().zip(&mut places).enumerate() {
-            *pixel = [y, x];
-            *place = (first + lane).min(shape.pixels() - 1) * shape.channels + channels.start;
-            // Past the last pixel the last is computed again.
-            if x + 1 < shape.width {
-                x += 1;
-            } else if y + 1 < shape.height {
-                [y, x] = [y + 1, 0];
-            }
-        }
+    each_pixels(shape, |pixels, numbers| {
         windows.put(pixels, columns, staged);
-        block.multiply(columns, places, output);
-        let pixels = first..shape.pixels().min(first + PIXELS);
-        bound(bounds, pixels, shape.channels, channels.clone(), output);
-    }
+        block.multiply(columns, numbers.map(|number| number * shape.channels + channels.start), output);
+        bound(bounds, numbers[0]..numbers[PIXELS - 1] + 1, shape.channels, channels.clone(), output);
+    });
 }
