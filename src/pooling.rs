@@ -76,8 +76,10 @@ impl<'a, X: Element, Y: Element> GlobalAveragePool<'a, X, Y> {
     #[inline]
     pub fn infer(&self, input: &[X], output: &mut [Y]) {
         assert!(input.len() == self.input_len() && output.len() == self.output_len());
-        kernels::pool(self.input, self.zero_point, input, |channel, sum| {
-            output[channel] = self.requantize.apply(0, sum << self.shift);
+        kernels::pool(self.input, self.zero_point, input, |first, sums| {
+            for (output, sum) in output[first..].iter_mut().zip(sums) {
+                *output = self.requantize.apply(0, sum << self.shift);
+            }
         });
     }
 }

@@ -164,7 +164,15 @@ impl<'a, X: Element, G: Gate> Routing<'a, X, G> {
         let mut accumulators = [0i64; MAX_EXPERTS];
         let accumulators = &mut accumulators[..self.bias.len()];
         accumulators.copy_from_slice(self.bias);
-        kernels::pool_matrix(self.input, self.zero_point, input, self.matrix, accumulators);
+        kernels::pool(self.input, self.zero_point, input, |first, sums| {
+            let experts = accumulators.len();
+            let columns = self.matrix[first * experts..].chunks_exact(experts);
+            for (expert, accumulator) in accumulators.iter_mut().enumerate() {
+                for (&sum, column) in sums.iter().zip(columns.clone()) {
+                    *accumulator += i64::from(sum) * i64::from(column[expert]);
+                }
+            }
+        });
         let scales = self.multipliers.iter().zip(self.shifts);
         for (accumulator, (&multiplier, &shift)) in accumulators.iter_mut().zip(scales) {
             *accumulator = round_shift_wide(*accumulator * i64::from(multiplier), shift.into());

@@ -13,7 +13,7 @@ use dsp as native;
 #[cfg(not(condconv_kernels = "portable"))]
 use crate::kernel_source::KernelSource;
 use crate::quantize::Element;
-use crate::{Geometry, Requantize};
+use crate::{Geometry, Requantize, Shape};
 
 #[cfg(not(condconv_kernels = "portable"))]
 pub(crate) trait Source: KernelSource + native::Source {}
@@ -23,7 +23,7 @@ impl<S: KernelSource + native::Source> Source for S {}
 #[cfg(condconv_kernels = "portable")]
 pub(crate) use crate::kernel_source::KernelSource as Source;
 
-pub(crate) use portable::{average_pool, dot, expert_dots, max_pool, mix, pool, pool_matrix};
+pub(crate) use portable::{average_pool, dot, expert_dots, max_pool, mix};
 
 /// Convolves with kernels from a source. Once a kind of layer, not once a layer.
 #[inline(never)]
@@ -79,5 +79,35 @@ pub(crate) fn dots<X: Element>(
     }
     for (row, weights) in rows.chunks_exact(input.len()).enumerate() {
         each(row, &[dot(input, weights, zero_point)]);
+    }
+}
+
+/// Channels that are pooled in one pass over the pixels.
+const POOL_CHANNELS: usize = 16;
+
+/// Calls `each` with all channels, some at a time: the first of them, and their sums of `x - zero_point` over all pixels.
+pub(crate) fn pool<X: Element>(
+    shape: Shape,
+    zero_point: i32,
+    input: &[X],
+    mut each: impl FnMut(usize, &[i32]),
+) {
+    let offset = zero_point * shape.pixels() as i32;
+    for first in (0..shape.channels).step_by(POOL_CHANNELS) {
+        let mut sums = [-offset; POOL_CHANNELS];
+        let sums = &mut sums[..POOL_CHANNELS.min(shape.channels - first)];
+        add_pixels(shape.channels, first, input, sums);
+        each(first, sums);
+    }
+}
+
+#[inline(never)]
+fn add_pixels<X: Element>(channels: usize, first: usize, input: &[X], sums: &mut [i32]) {
+    #[cfg(condconv_kernels = "dsp")]
+    let done = X::int8(input).map_or(0, |input| dsp::add_pixels(channels, first, input, sums));
+    #[cfg(not(condconv_kernels = "dsp"))]
+    let done = 0;
+    if done < sums.len() {
+        portable::add_pixels(channels, first + done, input, &mut sums[done..]);
     }
 }

@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use crate::kernel_source::{KernelSource, Kernels};
 use crate::quantize::{Element, round_shift};
-use crate::{Experts, Geometry, Requantize, Shape};
+use crate::{Experts, Geometry, Requantize};
 
 /// `sum w (x - zero_point)`.
 #[inline]
@@ -158,42 +158,13 @@ pub(crate) fn expert_dots<X: Element>(
     }
 }
 
-/// Channels that are pooled in one pass over the pixels.
-const POOL_CHANNELS: usize = 8;
-
-/// Calls `each` with every channel and its sum of `x - zero_point` over all pixels.
-pub(crate) fn pool<X: Element>(shape: Shape, zero_point: i32, input: &[X], mut each: impl FnMut(usize, i32)) {
-    let offset = zero_point * shape.pixels() as i32;
-    let mut first = 0;
-    while first < shape.channels {
-        let block = first..shape.channels.min(first + POOL_CHANNELS);
-        let mut sums = [0; POOL_CHANNELS];
-        for pixel in input.chunks_exact(shape.channels) {
-            for (sum, x) in sums.iter_mut().zip(&pixel[block.clone()]) {
-                *sum += x.widen();
-            }
+/// Adds channels, from `first` on, over all pixels.
+pub(crate) fn add_pixels<X: Element>(channels: usize, first: usize, input: &[X], sums: &mut [i32]) {
+    for pixel in input.chunks_exact(channels) {
+        for (sum, x) in sums.iter_mut().zip(&pixel[first..]) {
+            *sum += x.widen();
         }
-        for (channel, &sum) in block.zip(&sums) {
-            each(channel, sum - offset);
-        }
-        first += POOL_CHANNELS;
     }
-}
-
-/// Adds the pooled input times a matrix, `[channel][expert]`, to the accumulators.
-pub(crate) fn pool_matrix<X: Element>(
-    shape: Shape,
-    zero_point: i32,
-    input: &[X],
-    matrix: &[i16],
-    accumulators: &mut [i64],
-) {
-    let experts = accumulators.len();
-    pool(shape, zero_point, input, |channel, sum| {
-        for (accumulator, &weight) in accumulators.iter_mut().zip(&matrix[channel * experts..]) {
-            *accumulator += i64::from(sum) * i64::from(weight);
-        }
-    });
 }
 
 /// Where the taps of the window at an output pixel lie that meet the input: offsets of their first channel.

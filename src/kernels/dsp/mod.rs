@@ -14,11 +14,13 @@ mod linear;
 mod mix;
 mod multiply;
 mod order;
+mod pool;
 mod taps;
 
 pub(crate) use conv::{Source, convolve};
 pub(crate) use depthwise::depthwise;
 pub(crate) use linear::dots;
+pub(crate) use pool::add_pixels;
 
 use core::ops::Range;
 
