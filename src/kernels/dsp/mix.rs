@@ -144,9 +144,11 @@ mod fours {
                 (Order::Taps { .. }, _) => taps_8,
             };
             let weights = weights.as_ptr_range();
+            // The loops step ahead before they write.
+            let before = halves[order.place(0)..].as_mut_ptr().wrapping_sub(order.place(4) - order.place(0));
             // SAFETY: the caller has checked that there are whole fours of weights, at least one, of as many experts as the
             // loop reads, and that the last has a place in the order that the loop writes; all others come before it.
-            unsafe { mix(weights.start, weights.end, halves[order.place(0)..].as_mut_ptr(), &call) };
+            unsafe { mix(weights.start, weights.end, before, &call) };
         }
 
         // r0 weights; r1 their end; r2 halves; r4..r7 coefficients; r8 half; r9 shift; r3, r10..r12 weights and sum.
@@ -159,9 +161,9 @@ mod fours {
                      smlad r3, r3, r4, r8
                      smlad r3, r10, r5, r3
                      asr r3, r3, r9
-                     strh r3, [r2, #",
+                     strh r3, ",
                     $place,
-                    "]
+                    "
                      "
                 )
             };
@@ -180,24 +182,24 @@ mod fours {
                      smlad r3, r11, r6, r3
                      smlad r3, r12, r7, r3
                      asr r3, r3, r9
-                     strh r3, [r2, #",
+                     strh r3, ",
                     $place,
-                    "]
+                    "
                      "
                 )
             };
         }
         macro_rules! mix {
-            ($name:ident, $experts:ident, [$a:literal, $b:literal, $c:literal, $d:literal], $step:literal) => {
+            ($name:ident, $experts:ident, [$a:literal, $b:literal, $c:literal, $d:literal]) => {
                 /// # Safety
                 ///
                 /// There are four weights of the experts from `weights` to `end`, and then perhaps more fours, and all have
-                /// places from `halves` on.
+                /// places from one step after `before` on.
                 #[inline(never)]
                 unsafe fn $name(
                     weights: *const i8,
                     end: *const i8,
-                    halves: *mut i16,
+                    before: *mut i16,
                     call: &Call,
                 ) {
                     // SAFETY: the caller promises that all of these can be read and written; registers that are no operands are saved
@@ -211,13 +213,12 @@ mod fours {
                             $experts!($b),
                             $experts!($c),
                             $experts!($d),
-                            concat!("add r2, #", $step),
                             "cmp r0, r1",
                             "bne 2b",
                             "pop {{r4-r11, lr}}",
                             inout("r0") weights => _,
                             inout("r1") end => _,
-                            inout("r2") halves => _,
+                            inout("r2") before => _,
                             inout("r3") call => _,
                             out("r12") _,
                         )
@@ -225,9 +226,9 @@ mod fours {
                 }
             };
         }
-        mix!(wide_4, four_experts, ["0", "8", "2", "10"], "16");
-        mix!(wide_8, eight_experts, ["0", "8", "2", "10"], "16");
-        mix!(taps_4, four_experts, ["0", "8", "16", "24"], "32");
-        mix!(taps_8, eight_experts, ["0", "8", "16", "24"], "32");
+        mix!(wide_4, four_experts, ["[r2, #16]!", "[r2, #8]", "[r2, #2]", "[r2, #10]"]);
+        mix!(wide_8, eight_experts, ["[r2, #16]!", "[r2, #8]", "[r2, #2]", "[r2, #10]"]);
+        mix!(taps_4, four_experts, ["[r2, #32]!", "[r2, #8]", "[r2, #16]", "[r2, #24]"]);
+        mix!(taps_8, eight_experts, ["[r2, #32]!", "[r2, #8]", "[r2, #16]", "[r2, #24]"]);
     }
 }
