@@ -207,6 +207,29 @@ fn pooled_sums() {
     }
 }
 
+/// Sums of a word of channels at a time stay in 16 bits for 256 pixels only.
+#[test]
+fn pooled_words() {
+    let output = output(1);
+    for channels in 4..=9 {
+        for pixels in [255, 256, 257, 512, 700] {
+            let shape = Shape::new(1, pixels, channels);
+            let extreme = |channel: usize| [-128i8, 127][channel % 2];
+            let input: Vec<i8> = (0..shape.len()).map(|i| extreme(i % channels)).collect();
+            let mut y = vec![0; channels];
+            GlobalAveragePool::<i8, i16>::new(shape, 5, 12, output.view()).unwrap().infer(&input, &mut y);
+            for (channel, y) in y.into_iter().enumerate() {
+                let sum = i128::from(i32::from(extreme(channel)) - 5) * pixels as i128 * 4096;
+                assert_eq!(
+                    reached(y),
+                    output.of(&[sum])[0],
+                    "channel {channel} of {channels}, {pixels} pixels"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn routing_accumulators() {
     let shape = Shape::new(1, MOST_PIXELS, 2);
