@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use crate::inspect::Inspection;
 use crate::names::shortened;
 use crate::plan::Sizes;
-use crate::profile::{Cost, Profile};
+use crate::profile::{Cost, FileCost, Profile};
 use crate::quantize::{NamedRange, RangeMethod, Ranges, Trade, WideTensor};
 use crate::verify::Verification;
 
@@ -138,7 +138,7 @@ pub fn profile(result: &Profile) -> String {
     table.add_row(sums("calls of layers", "", "").chain(cost(&result.rest, 0)));
     let total = sums("infer", &macs.to_string(), &mixing_macs.to_string());
     table.add_row(total.chain(cost(&result.total, macs + mixing_macs)));
-    let mut text = format!("{table}\n\n");
+    let mut text = format!("{table}\n\n{}\n\n", files(result));
     for (name, value) in [
         ("core", format!("{}, one inference on the first calibration input", result.core)),
         ("cycles, estimated for", result.cycles_model.into()),
@@ -149,6 +149,19 @@ pub fn profile(result: &Profile) -> String {
         let _ = writeln!(text, "{name:<28}{value}");
     }
     text + &sizes(&result.sizes, &result.plan_id)
+}
+
+/// Which files the instructions come from.
+fn files(result: &Profile) -> Table {
+    let mut table = aligned_table(&["instructions from", "", "share"], 1);
+    for FileCost { file, instructions } in &result.files {
+        let share = 100.0 * *instructions as f64 / result.total.instructions as f64;
+        let name = file
+            .as_ref()
+            .map_or("the network's module and Rust's libraries".into(), |file| format!("src/{file}"));
+        table.add_row([name, instructions.to_string(), format!("{share:.1} %")]);
+    }
+    table
 }
 
 /// What int16 tensors cost and bring: nothing where none were chosen.

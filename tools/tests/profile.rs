@@ -1,12 +1,13 @@
 //! Executed instructions: every one is counted, the same on every run, and looking on costs nothing.
 
+use std::cmp::Reverse;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use condconv_tools::convert::{Model, read_samples};
 use condconv_tools::emulate::{self, Core, Counted};
 use condconv_tools::profile::thumb::{Class, Instruction};
-use condconv_tools::profile::{Cost, profile};
+use condconv_tools::profile::{Cost, FileCost, profile};
 use condconv_tools::quantize::Options;
 
 /// Bytes in the order of memory, class and text of instructions, disassembled or assembled by LLVM 14.
@@ -97,6 +98,15 @@ fn every_instruction_is_counted_once() {
         assert!(cycles_estimated > instructions);
         assert!((256..3072).contains(&result.stack_bytes), "{}", result.stack_bytes);
         assert!((2048..65536).contains(&result.code_bytes), "{}", result.code_bytes);
+
+        // Each comes from one file, and convolutions are in the files that say so.
+        let from = |file: &FileCost| file.instructions;
+        assert_eq!(result.files.iter().map(from).sum::<u64>(), instructions);
+        assert!(result.files.is_sorted_by_key(|file| Reverse(file.instructions)));
+        let of_kernels =
+            |file: &&FileCost| file.file.as_deref().is_some_and(|file| file.starts_with("kernels/"));
+        let kernels: u64 = result.files.iter().filter(of_kernels).map(from).sum();
+        assert!(2 * kernels > instructions, "{core:?}: {:?}", result.files);
 
         let again = profile(&model, core, &sample).unwrap();
         assert_eq!(serde_json::to_value(&again).unwrap(), serde_json::to_value(&result).unwrap());

@@ -1,6 +1,6 @@
 //! Counts executed instructions with the plugin of `boards/qemu-plugin`.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use object::read::elf::ElfFile;
 use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
 
 use super::image::{at, build_plugin};
-use super::mixing::mixing;
+use super::origin::{Origin, origins};
 use super::run::{Folder, Report};
 use super::{EmulateError, Image, Run};
 
@@ -25,8 +25,8 @@ pub struct Counted {
     pub segments: Vec<Segment>,
     /// The program.
     pub code: Code,
-    /// Addresses of instructions that mix kernels.
-    pub mixing: BTreeSet<u64>,
+    /// Where the instructions that ran come from, by address.
+    pub origins: BTreeMap<u64, Origin>,
 }
 
 /// What ran between two marks.
@@ -96,8 +96,8 @@ pub fn count(image: &Image, samples: &[f32]) -> Result<Counted, EmulateError> {
         read_line(&mut segments, line).ok_or_else(|| EmulateError::Line { machine, line: line.into() })?;
     }
     let executed = segments.iter().flat_map(|segment: &Segment| &segment.executed);
-    let mixing = mixing(&elf, executed.map(|executed| executed.address).collect())?;
-    Ok(Counted { networks, segments, code, mixing })
+    let origins = origins(&elf, executed.map(|executed| executed.address).collect())?;
+    Ok(Counted { networks, segments, code, origins })
 }
 
 /// Takes a line of the form that the plugin's documentation gives.

@@ -3,7 +3,7 @@
 
 mod count;
 mod image;
-mod mixing;
+mod origin;
 mod run;
 
 use std::io;
@@ -15,6 +15,7 @@ use thiserror::Error;
 
 pub use count::{Code, Counted, Executed, Segment, count};
 pub use image::{Image, Sections, build, build_profile};
+pub use origin::Origin;
 pub use run::{Run, Sample, run};
 
 /// A processor core.

@@ -3,6 +3,7 @@
 pub mod cost;
 pub mod thumb;
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,8 @@ pub struct Profile {
     /// The whole inference.
     #[serde(flatten)]
     pub total: Cost,
+    /// Where the instructions of the whole inference come from.
+    pub files: Vec<FileCost>,
     /// What the network needs.
     #[serde(flatten)]
     pub sizes: Sizes,
@@ -63,6 +66,15 @@ pub struct StepCost {
     pub cost: Cost,
     /// What of that is mixing: all that functions do whose module or name says so.
     pub mixing: Cost,
+}
+
+/// The instructions that come from one file, wherever they were inlined.
+#[derive(Debug, Clone, Serialize)]
+pub struct FileCost {
+    /// A file of the library, below `src`; none for the generated module, Rust's own libraries and the compiler's.
+    pub file: Option<String>,
+    /// Executed instructions.
+    pub instructions: u64,
 }
 
 /// A network and the sample that it runs on.
@@ -155,7 +167,8 @@ fn scores(subject: &Subject<'_>) -> Vec<i32> {
 
 /// Segments alternate between what lies between steps and a step.
 fn describe(core: Core, plan: &Plan, segments: &[Segment], counted: &Counted) -> Profile {
-    let Counted { code, mixing, .. } = counted;
+    let Counted { code, origins, .. } = counted;
+    let mixes = |address| origins.get(&address).is_some_and(|origin| origin.mixes);
     let costs: Vec<Cost> = segments.iter().map(|segment| Cost::of(segment, code)).collect();
     let sum = |costs: &mut dyn Iterator<Item = &Cost>| {
         costs.fold(Cost::default(), |mut sum, cost| {
@@ -174,21 +187,41 @@ fn describe(core: Core, plan: &Plan, segments: &[Segment], counted: &Counted) ->
             .iter()
             .zip(costs.iter().zip(segments).skip(1).step_by(2))
             .map(|(step, (cost, segment))| {
-                step_cost(plan, *step, *cost, Cost::of(&only(mixing, segment), code))
+                step_cost(plan, *step, *cost, Cost::of(&only(segment, mixes), code))
             })
             .collect(),
         rest: sum(&mut costs.iter().step_by(2)),
         total: sum(&mut costs.iter()),
+        files: files(segments, counted),
         sizes: plan.sizes(),
         code_bytes: code_bytes(segments, code),
         stack_bytes: stack.map_or(0, |(lowest, highest)| highest + 4 - lowest),
     }
 }
 
-/// What of a segment ran at these addresses.
-fn only(addresses: &BTreeSet<u64>, segment: &Segment) -> Segment {
-    let executed = segment.executed.iter().filter(|executed| addresses.contains(&executed.address));
+/// What of a segment ran at some addresses.
+fn only(segment: &Segment, at: impl Fn(u64) -> bool) -> Segment {
+    let executed = segment.executed.iter().filter(|executed| at(executed.address));
     Segment { stack: None, executed: executed.copied().collect() }
+}
+
+/// The files that instructions come from, those with the most first.
+fn files(segments: &[Segment], counted: &Counted) -> Vec<FileCost> {
+    let file = |address: u64| counted.origins.get(&address).and_then(|origin| origin.file.as_deref());
+    let names: BTreeSet<_> = counted.origins.values().map(|origin| origin.file.as_deref()).collect();
+    let instructions = |name| {
+        let costs = segments
+            .iter()
+            .map(|segment| Cost::of(&only(segment, |address| file(address) == name), &counted.code));
+        costs.map(|cost| cost.instructions).sum()
+    };
+    let mut files: Vec<_> = names
+        .into_iter()
+        .map(|name| FileCost { file: name.map(String::from), instructions: instructions(name) })
+        .filter(|file| file.instructions > 0)
+        .collect();
+    files.sort_by_key(|file| Reverse(file.instructions));
+    files
 }
 
 fn step_cost(plan: &Plan, step: Step, cost: Cost, mixing: Cost) -> StepCost {
