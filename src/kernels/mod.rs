@@ -4,11 +4,15 @@
 #[cfg(condconv_kernels = "dsp")]
 mod dsp;
 mod portable;
+#[cfg(condconv_kernels = "scalar")]
+mod scalar;
 #[cfg(not(condconv_kernels = "portable"))]
 mod windows;
 
 #[cfg(condconv_kernels = "dsp")]
 use dsp as native;
+#[cfg(condconv_kernels = "scalar")]
+use scalar as native;
 
 #[cfg(not(condconv_kernels = "portable"))]
 use crate::kernel_source::KernelSource;

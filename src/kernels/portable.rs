@@ -114,9 +114,16 @@ pub(crate) fn depthwise<X: Element, W: Element, Y: Element>(
 
 /// Mixes one channel's kernel: `(sum_i coefficient_i W_ik + 2^(shift-1)) >> shift`.
 pub(crate) fn mix(experts: &Experts<'_>, channel: usize, coefficients: &[i32], kernel: &mut [i16]) {
+    let quads = experts.quads(channel);
+    // The usual numbers of experts have loops of their own.
+    if let Some(coefficients) = coefficients.as_array::<4>() {
+        return mix_whole(quads.as_chunks().0, coefficients, experts.shift(), kernel);
+    }
+    if let Some(coefficients) = coefficients.as_array::<8>() {
+        return mix_whole(quads.as_chunks().0, coefficients, experts.shift(), kernel);
+    }
     let whole = coefficients.len() / 4 * 4;
     let (quad_coefficients, tail_coefficients) = coefficients.split_at(whole);
-    let quads = experts.quads(channel);
     let tails: [&[i8]; 3] =
         core::array::from_fn(
             |tail| {
@@ -132,6 +139,14 @@ pub(crate) fn mix(experts: &Experts<'_>, channel: usize, coefficients: &[i32], k
             sum += coefficient * i32::from(tail[k]);
         }
         *mixed = round_shift(sum, experts.shift()) as i16;
+    }
+}
+
+/// Mixes experts that fill whole words.
+fn mix_whole<const N: usize>(weights: &[[i8; N]], coefficients: &[i32; N], shift: u32, kernel: &mut [i16]) {
+    for (mixed, weights) in kernel.iter_mut().zip(weights) {
+        let products = weights.iter().zip(coefficients).map(|(w, c)| i32::from(*w) * c);
+        *mixed = round_shift(products.sum(), shift) as i16;
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where the windows of output pixels lie on the input.
+//! Output pixels, and where their windows lie on the input.
 
 use core::ops::Range;
 
@@ -24,16 +24,46 @@ impl<'a> Windows<'a> {
         Self { geometry, group, input }
     }
 
+    /// Calls `each` with what pixels see, run of memory after run of memory, each of one length for all. A tap in the padding
+    /// sees `padding`, as many channels as a group has.
+    #[inline(always)]
+    pub(super) fn each_run<const N: usize>(
+        &self,
+        pixels: [[usize; 2]; N],
+        padding: &[i8],
+        mut each: impl FnMut([&[i8]; N]),
+    ) {
+        if let Some(runs) = self.pixels_themselves(pixels) {
+            return each(runs);
+        }
+        let corners = pixels.map(|pixel| self.corner(pixel));
+        let [rows, columns] = self.geometry.window.kernel;
+        let all = 0..columns;
+        let whole_rows =
+            self.geometry.whole_rows() && corners.iter().all(|corner| self.columns_inside(*corner) == all);
+        for row in 0..rows {
+            if whole_rows {
+                let runs = corners.map(|corner| self.run(corner, row, &all));
+                if runs.iter().all(Option::is_some) {
+                    each(runs.map(Option::unwrap_or_default));
+                    continue;
+                }
+            }
+            for column in 0..columns {
+                each(corners.map(|corner| self.tap(corner, row, column).unwrap_or(padding)));
+            }
+        }
+    }
+
     /// What the pixels see, if that is nothing but the input's pixels at the same place.
     #[inline(always)]
-    pub(super) fn pixels_themselves<const N: usize>(&self, pixels: [[usize; 2]; N]) -> Option<[&'a [i8]; N]> {
+    fn pixels_themselves<const N: usize>(&self, pixels: [[usize; 2]; N]) -> Option<[&'a [i8]; N]> {
         let Geometry { input: shape, output, window, groups } = *self.geometry;
         let same_places =
             [shape.height, shape.width] == [output.height, output.width] && window.stride == [1, 1];
         let same = window.kernel == [1, 1] && same_places && groups == 1;
         let input = self.input;
-        (same && self.geometry.runs_are_words())
-            .then(|| pixels.map(|[y, x]| &input[(y * shape.width + x) * shape.channels..][..shape.channels]))
+        same.then(|| pixels.map(|[y, x]| &input[(y * shape.width + x) * shape.channels..][..shape.channels]))
     }
 
     pub(super) fn corner(&self, [y, x]: [usize; 2]) -> Corner {
@@ -44,17 +74,22 @@ impl<'a> Windows<'a> {
         }
     }
 
-    /// The channels that the tap in that row and column of a kernel sees, unless it lies in the padding.
+    /// Where the channels lie that the tap in that row and column of a kernel sees, unless it lies in the padding.
     #[inline(always)]
-    pub(super) fn tap(&self, corner: Corner, row: usize, column: usize) -> Option<&'a [i8]> {
+    pub(super) fn offset(&self, corner: Corner, row: usize, column: usize) -> Option<usize> {
         let Geometry { input: shape, window, .. } = *self.geometry;
         let row = corner.row.wrapping_add(row * window.dilation[0]);
         let column = corner.column.wrapping_add(column * window.dilation[1]);
         let depth = self.geometry.group_channels();
         let inside = row < shape.height && column < shape.width;
-        inside.then(|| {
-            &self.input[(row * shape.width + column) * shape.channels + self.group * depth..][..depth]
-        })
+        inside.then(|| (row * shape.width + column) * shape.channels + self.group * depth)
+    }
+
+    /// The channels that lie there.
+    #[inline(always)]
+    pub(super) fn tap(&self, corner: Corner, row: usize, column: usize) -> Option<&'a [i8]> {
+        let depth = self.geometry.group_channels();
+        self.offset(corner, row, column).map(|at| &self.input[at..][..depth])
     }
 
     /// What columns of a row of a kernel see that are one run of memory, unless the row or the first of them lies in the
@@ -77,6 +112,24 @@ impl<'a> Windows<'a> {
             left..len.min(width + left)
         } else {
             0..len.min(width.saturating_sub(corner.column))
+        }
+    }
+}
+
+/// Bounds some channels of pixels further than int8 does.
+pub(super) fn bound(
+    (min, max): (i32, i32),
+    pixels: Range<usize>,
+    all_channels: usize,
+    channels: Range<usize>,
+    output: &mut [i8],
+) {
+    if (min, max) == (-128, 127) {
+        return;
+    }
+    for pixel in pixels {
+        for y in &mut output[pixel * all_channels..][channels.clone()] {
+            *y = (*y).clamp(min as i8, max as i8);
         }
     }
 }

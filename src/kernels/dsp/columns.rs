@@ -32,46 +32,22 @@ impl<'a> Columns<'a> {
     /// Puts what four pixels see, less the zero point, into the columns; padding is zero.
     #[inline(never)]
     pub(super) fn put(&self, pixels: [[usize; 2]; PIXELS], columns: &mut [i32], staged: &mut [i8]) {
-        let groups = columns.as_chunks_mut::<{ 2 * PIXELS }>().0;
+        let mut groups = columns.as_chunks_mut::<{ 2 * PIXELS }>().0;
         let offset = both(-self.zero_point);
-        if let Some(sources) = self.windows.pixels_themselves(pixels) {
-            return spread(sources, offset, groups);
-        }
-        let corners = pixels.map(|pixel| self.windows.corner(pixel));
         if self.windows.geometry.runs_are_words() {
-            self.put_runs(corners, staged, offset, groups);
-        } else {
-            // Runs end within words, so they are put together as bytes first. Past the last kernels are zero.
-            let len = 4 * groups.len();
-            for (corner, bytes) in corners.into_iter().zip(staged.chunks_exact_mut(len)) {
-                self.stage(corner, bytes);
-            }
-            let mut lanes = staged.chunks_exact(len);
-            spread(core::array::from_fn(|_| lanes.next().unwrap_or_default()), offset, groups);
+            return self.windows.each_run(pixels, staged, |runs| {
+                let run;
+                (run, groups) = core::mem::take(&mut groups).split_at_mut(runs[0].len() / 4);
+                spread(runs, offset, run);
+            });
         }
-    }
-
-    /// Spreads runs of whole words.
-    #[inline(always)]
-    fn put_runs(&self, corners: [Corner; PIXELS], padding: &[i8], offset: i32, groups: &mut [Group]) {
-        let [rows, columns] = self.windows.geometry.window.kernel;
-        let row_groups = groups.len() / rows;
-        let all = 0..columns;
-        let whole_rows = self.windows.geometry.whole_rows()
-            && corners.iter().all(|corner| self.windows.columns_inside(*corner) == all);
-        for (row, groups) in groups.chunks_exact_mut(row_groups).enumerate() {
-            if whole_rows
-                && let [Some(a), Some(b), Some(c), Some(d)] =
-                    corners.map(|corner| self.windows.run(corner, row, &all))
-            {
-                spread([a, b, c, d], offset, groups);
-                continue;
-            }
-            for (column, groups) in groups.chunks_exact_mut(row_groups / columns).enumerate() {
-                let tap = |corner| self.windows.tap(corner, row, column).unwrap_or(padding);
-                spread(corners.map(tap), offset, groups);
-            }
+        // Runs end within words, so they are put together as bytes first. Past the last kernels are zero.
+        let len = 4 * groups.len();
+        for (pixel, bytes) in pixels.into_iter().zip(staged.chunks_exact_mut(len)) {
+            self.stage(self.windows.corner(pixel), bytes);
         }
+        let mut lanes = staged.chunks_exact(len);
+        spread(core::array::from_fn(|_| lanes.next().unwrap_or_default()), offset, groups);
     }
 
     /// Copies what one pixel sees.

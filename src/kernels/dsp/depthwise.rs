@@ -2,10 +2,10 @@
 
 use core::ops::Range;
 
-use super::bound;
 use super::conv::{Source, convolve};
 use super::order::Order;
 use super::taps::{Block, Run};
+use crate::kernels::windows::bound;
 use crate::{Geometry, Requantize};
 
 /// Channels that are convolved at a time.

@@ -22,8 +22,6 @@ pub(crate) use depthwise::depthwise;
 pub(crate) use linear::dots;
 pub(crate) use pool::add_pixels;
 
-use core::ops::Range;
-
 use instructions::{sxtab16, sxtab16_ror8};
 
 /// Both halves of a word.
@@ -41,24 +39,6 @@ const fn pair(low: i32, high: i32) -> i32 {
 fn widen(bytes: [i8; 4], offset: i32) -> [i32; 2] {
     let word = i32::from_le_bytes(bytes.map(i8::cast_unsigned));
     [sxtab16(offset, word), sxtab16_ror8(offset, word)]
-}
-
-/// Bounds some channels of pixels further than int8 does.
-fn bound(
-    (min, max): (i32, i32),
-    pixels: Range<usize>,
-    all_channels: usize,
-    channels: Range<usize>,
-    output: &mut [i8],
-) {
-    if (min, max) == (-128, 127) {
-        return;
-    }
-    for pixel in pixels {
-        for y in &mut output[pixel * all_channels..][channels.clone()] {
-            *y = (*y).clamp(min as i8, max as i8);
-        }
-    }
 }
 
 /// The first bytes of a word, and zeros.

@@ -1,0 +1,68 @@
+//! Convolutions: a block of channels, four pixels at a time.
+
+use super::call::Channels;
+use super::columns::{Columns, tap_words};
+use super::{BLOCK, Source, Weights, put_starts};
+use crate::kernels::portable;
+use crate::kernels::windows::{Windows, bound, each_pixels};
+use crate::quantize::Element;
+use crate::{Geometry, Requantize};
+
+/// Convolves block by block of as many channels as the scratch has room for.
+///
+/// # Panics
+///
+/// If it has no room for a tap of padding and columns, or none for a mixed kernel.
+#[inline(never)]
+pub(crate) fn convolve<S: Source>(
+    geometry: &Geometry,
+    zero_point: i32,
+    source: &S,
+    requantize: &Requantize<'_>,
+    scratch: &mut [i32],
+    input: &[i8],
+    output: &mut [i8],
+) {
+    let packed = S::Weight::MAX == <i8 as Element>::MAX;
+    let padding_words = geometry.group_channels().div_ceil(4);
+    let words = padding_words + geometry.kernel_len() * tap_words(packed);
+    // In the least scratch that there may be int16 kernels have no room beside their columns.
+    if scratch.len() < words || source.block_channels(&scratch[words..]) == 0 {
+        return portable::in_blocks(geometry, *source, scratch, |channels, kernels| {
+            portable::convolve(geometry, zero_point, channels, kernels, requantize, input, output);
+        });
+    }
+    let (columns, rest) = scratch.split_at_mut(words);
+    let (padding, columns) = columns.split_at_mut(padding_words);
+    let padding: &mut [i8] = bytemuck::must_cast_slice_mut(padding);
+    padding.fill(i8::saturate(zero_point));
+    let step = source.block_channels(rest).min(BLOCK);
+    let group_channels = geometry.output.channels / geometry.groups;
+    for group in 0..geometry.groups {
+        let windows = Windows::new(geometry, group, input);
+        let windows = Columns { windows, padding: &padding[..geometry.group_channels()], packed };
+        let end = (group + 1) * group_channels;
+        for first in (group * group_channels..end).step_by(step) {
+            let channels = first..end.min(first + step);
+            let kernels = source.block(channels.clone(), rest);
+            let mut starts = [0; BLOCK];
+            let starts = &mut starts[..channels.len()];
+            put_starts(&kernels, zero_point, starts);
+            let multipliers = &requantize.multipliers()[channels.clone()];
+            let block = Channels { starts, multipliers, zero_point: requantize.zero_point() };
+            let weights = Weights::of(&kernels);
+            let all_channels = geometry.output.channels;
+            each_pixels(geometry.output, |pixels, numbers| {
+                windows.put(pixels, columns);
+                weights.multiply(
+                    &block,
+                    columns,
+                    numbers.map(|number| number * all_channels + first),
+                    output,
+                );
+                let [from, .., to] = numbers;
+                bound(requantize.bounds(), from..to + 1, all_channels, channels.clone(), output);
+            });
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Depthwise convolutions: a channel of four pixels at a time.
+
+use super::call::Channels;
+use super::{BLOCK, PIXELS, Source, Weights, put_starts};
+use crate::kernels::portable;
+use crate::kernels::windows::{Windows, bound, each_pixels};
+use crate::quantize::Element;
+use crate::{Geometry, Requantize};
+
+/// Convolves each channel with its kernel, block by block of as many channels as the scratch has room for.
+#[inline(never)]
+pub(crate) fn depthwise<S: Source>(
+    geometry: &Geometry,
+    zero_point: i32,
+    source: &S,
+    requantize: &Requantize<'_>,
+    scratch: &mut [i32],
+    input: &[i8],
+    output: &mut [i8],
+) {
+    let words = PIXELS * geometry.window.taps();
+    // The least scratch that there may be has no room for the taps of four pixels.
+    if scratch.len() < words || source.block_channels(&scratch[words..]) == 0 {
+        return portable::in_blocks(geometry, *source, scratch, |channels, kernels| {
+            portable::depthwise(geometry, zero_point, channels, kernels, requantize, input, output);
+        });
+    }
+    let (offsets, rest) = scratch.split_at_mut(words);
+    let padding = [i8::saturate(zero_point); BLOCK];
+    let windows = Windows::new(geometry, 0, input);
+    let all_channels = geometry.output.channels;
+    let step = source.block_channels(rest).min(BLOCK);
+    for first in (0..all_channels).step_by(step) {
+        let channels = first..all_channels.min(first + step);
+        let kernels = source.block(channels.clone(), rest);
+        let mut starts = [0; BLOCK];
+        let starts = &mut starts[..channels.len()];
+        put_starts(&kernels, zero_point, starts);
+        let multipliers = &requantize.multipliers()[channels.clone()];
+        let block = Channels { starts, multipliers, zero_point: requantize.zero_point() };
+        let weights = Weights::of(&kernels);
+        each_pixels(geometry.output, |pixels, numbers| {
+            let taps = Taps::find(&windows, pixels, &input[first..], &padding, offsets);
+            taps.multiply(weights, &block, numbers.map(|number| number * all_channels + first), output);
+            let [from, .., to] = numbers;
+            bound(requantize.bounds(), from..to + 1, all_channels, channels.clone(), output);
+        });
+    }
+}
+
+/// Where the taps of four pixels lie: offsets of channels of the input, or of padding, from the input's first.
+struct Taps<'a> {
+    offsets: &'a [i32],
+    input: &'a [i8],
+    padding: &'a [i8; BLOCK],
+    /// Channels that lie at each offset.
+    channels: usize,
+}
+
+impl<'a> Taps<'a> {
+    #[inline(never)]
+    fn find(
+        windows: &Windows<'_>,
+        pixels: [[usize; 2]; PIXELS],
+        input: &'a [i8],
+        padding: &'a [i8; BLOCK],
+        offsets: &'a mut [i32],
+    ) -> Self {
+        let corners = pixels.map(|pixel| windows.corner(pixel));
+        let outside = outside(input, padding);
+        let [_, columns] = windows.geometry.window.kernel;
+        let [mut row, mut column] = [0, 0];
+        for tap in offsets.as_chunks_mut::<PIXELS>().0 {
+            *tap = corners.map(|corner| windows.offset(corner, row, column).map_or(outside, |at| at as i32));
+            column += 1;
+            if column == columns {
+                [row, column] = [row + 1, 0];
+            }
+        }
+        Self { offsets, input, padding, channels: windows.geometry.input.channels }
+    }
+
+    /// Convolves the four pixels with all channels; `places` is where their outputs lie. Outputs are bounded by int8 only.
+    ///
+    /// # Panics
+    ///
+    /// If lengths do not fit together.
+    fn multiply(
+        &self,
+        weights: Weights<'_>,
+        channels: &Channels<'_>,
+        places: [usize; PIXELS],
+        output: &mut [i8],
+    ) {
+        let count = channels.starts.len();
+        assert!(
+            channels.fit(places, output)
+                && count <= self.padding.len().min(self.channels)
+                && weights.len() == self.offsets.len() / PIXELS * count
+        );
+        #[cfg(target_arch = "arm")]
+        self.native(weights, channels, places, output);
+        #[cfg(not(target_arch = "arm"))]
+        self.computed(weights, channels, places, output);
+    }
+
+    #[cfg(target_arch = "arm")]
+    #[allow(unsafe_code, reason = "loops that the compiler does not find")]
+    fn native(
+        &self,
+        weights: Weights<'_>,
+        channels: &Channels<'_>,
+        places: [usize; PIXELS],
+        output: &mut [i8],
+    ) {
+        use super::thumb;
+        let mut call = channels.call(self.offsets, self.input.as_ptr(), places, output);
+        // SAFETY: the caller has checked that there are channels, a weight of each for every tap, and room for the outputs. At
+        // each offset there are as many numbers as channels. Nothing else refers to the output.
+        unsafe {
+            match weights {
+                Weights::Static(weights) => thumb::depthwise_static(&mut call, weights.as_ptr()),
+                Weights::Mixed(weights) => thumb::depthwise_mixed(&mut call, weights.as_ptr()),
+            }
+        }
+    }
+
+    #[cfg(not(target_arch = "arm"))]
+    fn computed(
+        &self,
+        weights: Weights<'_>,
+        channels: &Channels<'_>,
+        places: [usize; PIXELS],
+        output: &mut [i8],
+    ) {
+        let taps = self.offsets.as_chunks::<PIXELS>().0;
+        for (channel, &start) in channels.starts.iter().enumerate() {
+            let mut sums = [start; PIXELS];
+            for (k, offsets) in (channel * taps.len()..).zip(taps) {
+                let weight: i32 = match weights {
+                    Weights::Static(weights) => weights[k].into(),
+                    Weights::Mixed(weights) => weights[k].into(),
+                };
+                for (sum, &offset) in sums.iter_mut().zip(offsets) {
+                    let seen = if offset == outside(self.input, self.padding) {
+                        self.padding[channel]
+                    } else {
+                        self.input[offset as usize + channel]
+                    };
+                    *sum = sum.wrapping_add(weight * i32::from(seen));
+                }
+            }
+            channels.put(channel, sums, places, output);
+        }
+    }
+}
+
+/// The offset of padding from the input.
+#[cfg(target_arch = "arm")]
+fn outside(input: &[i8], padding: &[i8; BLOCK]) -> i32 {
+    padding.as_ptr().addr().wrapping_sub(input.as_ptr().addr()) as i32
+}
+
+/// An offset that means padding, which may lie farther away than an offset reaches.
+#[cfg(not(target_arch = "arm"))]
+const fn outside(_: &[i8], _: &[i8; BLOCK]) -> i32 {
+    -1
+}
