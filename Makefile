@@ -84,10 +84,11 @@ network:
 docs:
 	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps
 
-# Once more, the library's own tests with the loops of the DSP extension.
+# Once more, the library's own tests with the loops of the DSP extension and of Helium.
 host:
 	cargo test --workspace
 	CONDCONV_KERNELS=dsp cargo test --package condconv --test properties --test bounds --test errors
+	CONDCONV_KERNELS=helium cargo test --package condconv --test properties --test bounds --test errors
 
 examples:
 	set -e; for example in $(EXAMPLES); do cargo run --example $$example; done

@@ -1,14 +1,18 @@
 //! The inner loops. `portable` is the specification; every other implementation equals it bit for bit, and is chosen when
 //! the crate is built, by what instructions the core has (`build.rs`).
 
-#[cfg(condconv_kernels = "dsp")]
+#[cfg(not(condconv_kernels = "portable"))]
 mod dsp;
+#[cfg(condconv_kernels = "helium")]
+mod helium;
 mod portable;
 #[cfg(not(condconv_kernels = "portable"))]
 mod windows;
 
 #[cfg(condconv_kernels = "dsp")]
 use dsp as native;
+#[cfg(condconv_kernels = "helium")]
+use helium as native;
 
 #[cfg(not(condconv_kernels = "portable"))]
 use crate::kernel_source::KernelSource;

@@ -16,7 +16,9 @@ mod multiply;
 mod order;
 mod taps;
 
-pub(crate) use conv::{Source, convolve};
+pub(crate) use conv::Source;
+#[cfg(condconv_kernels = "dsp")]
+pub(crate) use conv::convolve;
 pub(crate) use depthwise::depthwise;
 pub(crate) use linear::dots;
 
