@@ -30,9 +30,12 @@ fn main() {
     println!("cargo::rustc-cfg=condconv_kernels=\"{kernels}\"");
 }
 
-/// The fastest loops that the core can run and that are right on it. Cortex-M4 and M7 have the DSP extension always,
-/// Cortex-M33 and later if they are named. Those of Helium are not chosen: two layers of the benchmark differ.
+/// The fastest loops that the core can run. Cortex-M4 and M7 have the DSP extension always, Cortex-M33 and later if they are
+/// named; Cortex-M55 and M85 have Helium too.
 fn best(target: &str) -> &'static str {
+    if has_helium(target) {
+        return "helium";
+    }
     let named = matches!(cpu().as_deref(), Some("cortex-m33" | "cortex-m35p" | "cortex-m55" | "cortex-m85"));
     if target.starts_with("thumbv7em-") || (target.starts_with("thumbv8m.main-") && named) {
         "dsp"

@@ -314,10 +314,10 @@ mod arm {
                         $tail!(),
                         "6:",
                         // Requantised, and a step to the next two channels.
-                        "vmov q0[2], q0[0], r4, r0",
-                        "vmov q0[3], q0[1], r6, r2",
-                        "vmov q1[2], q1[0], r12, r8",
-                        "vmov q1[3], q1[1], lr, r10",
+                        "vmov q0[2], q0[0], r0, r4",
+                        "vmov q0[3], q0[1], r2, r6",
+                        "vmov q1[2], q1[0], r8, r12",
+                        "vmov q1[3], q1[1], r10, lr",
                         "ldrd r0, r2, [r11, #4]", // multipliers, output
                         "ldrd r4, r6, [r11, #32]", // second, zero point
                         "ldr r8, [r0]",
