@@ -87,7 +87,7 @@ docs:
 # Once more, the library's own tests with the loops of other cores.
 host:
 	cargo test --workspace
-	set -e; for kernels in scalar dsp; do \
+	set -e; for kernels in scalar dsp helium; do \
 	    CONDCONV_KERNELS=$$kernels cargo test --package condconv --test properties --test bounds --test errors; done
 
 examples:

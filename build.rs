@@ -1,50 +1,53 @@
 //! Chooses the inner loops. What instructions a core has follows from the target and from `-C target-cpu`, but is not
-//! visible to `cfg` on stable Rust. `CONDCONV_KERNELS=portable|scalar|dsp` overrides the choice: elsewhere than on an Arm
-//! core the instructions of `scalar` and `dsp` are computed, so that their loops can be tested.
+//! visible to `cfg` on stable Rust. `CONDCONV_KERNELS` overrides the choice: elsewhere than on an Arm core the loops that are
+//! written in instructions are computed, so that all that leads to them can be tested.
 
 use std::env;
+
+/// From the fastest to the one for every target.
+const KERNELS: [&str; 4] = ["helium", "dsp", "scalar", "portable"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=CONDCONV_KERNELS");
-    println!("cargo::rustc-check-cfg=cfg(condconv_kernels, values(\"portable\", \"scalar\", \"dsp\"))");
+    println!("cargo::rustc-check-cfg=cfg(condconv_kernels, values(\"{}\"))", KERNELS.join("\", \""));
     println!("cargo::rustc-check-cfg=cfg(condconv_thumb, values(\"1\", \"2\"))");
     let target = env::var("TARGET").unwrap_or_default();
-    let best = best(&target);
-    let kernels = match env::var("CONDCONV_KERNELS").as_deref() {
-        Ok("dsp") if target.starts_with("thumb") && best != "dsp" => {
-            panic!(
-                "CONDCONV_KERNELS=dsp: {target} has no DSP extension; name the core with -Ctarget-cpu if it has"
-            )
-        }
-        Ok("dsp") => "dsp",
-        Ok("scalar") => "scalar",
-        Ok("portable") => "portable",
-        Ok(other) => panic!("CONDCONV_KERNELS is portable, scalar or dsp, not {other}"),
-        Err(_) => best,
+    let runs = |kernels: &&str| has(&target, kernels);
+    let asked = env::var("CONDCONV_KERNELS").ok();
+    let kernels = match asked.as_deref() {
+        None => KERNELS.into_iter().find(runs).unwrap_or("portable"),
+        Some(asked) => KERNELS
+            .into_iter()
+            .find(|kernels| *kernels == asked)
+            .unwrap_or_else(|| panic!("CONDCONV_KERNELS is one of {}, not {asked}", KERNELS.join(", "))),
     };
+    assert!(
+        !target.starts_with("thumb") || runs(&kernels),
+        "CONDCONV_KERNELS={kernels}: {target} has no such instructions; name the core with -Ctarget-cpu if it has"
+    );
     println!("cargo::rustc-cfg=condconv_kernels=\"{kernels}\"");
     if let Some(thumb) = thumb(&target) {
         println!("cargo::rustc-cfg=condconv_thumb=\"{thumb}\"");
     }
 }
 
-/// The fastest loops that the core can run. Cortex-M4 and M7 have the DSP extension always, Cortex-M33 and later if they are
-/// named.
-fn best(target: &str) -> &'static str {
+/// Whether the core has the instructions of some loops. Cortex-M4 and M7 have the DSP extension always, Cortex-M33 and later
+/// if they are named; Cortex-M55 and M85 have Helium too, unless it is switched off.
+fn has(target: &str, kernels: &str) -> bool {
     let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
-    let cpu = flags
-        .split('\u{1f}')
-        .filter_map(|flag| flag.split_once("target-cpu="))
-        .map(|(_, cpu)| cpu)
-        .next_back();
-    let named = matches!(cpu, Some("cortex-m33" | "cortex-m35p" | "cortex-m55" | "cortex-m85"));
-    if target.starts_with("thumbv7em-") || (target.starts_with("thumbv8m.main-") && named) {
-        "dsp"
-    } else if thumb(target).is_some() {
-        "scalar"
-    } else {
-        "portable"
+    let flags = || flags.split('\u{1f}');
+    let cpu = flags().filter_map(|flag| flag.split_once("target-cpu=")).map(|(_, cpu)| cpu).next_back();
+    let named =
+        |cores: &[&str]| target.starts_with("thumbv8m.main-") && cpu.is_some_and(|cpu| cores.contains(&cpu));
+    match kernels {
+        "helium" => named(&["cortex-m55", "cortex-m85"]) && !flags().any(|flag| flag.contains("-mve")),
+        "dsp" => {
+            target.starts_with("thumbv7em-")
+                || named(&["cortex-m33", "cortex-m35p", "cortex-m55", "cortex-m85"])
+        }
+        "scalar" => thumb(target).is_some(),
+        _ => true,
     }
 }
 

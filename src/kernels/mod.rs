@@ -1,8 +1,10 @@
 //! The inner loops. `portable` is the specification; every other implementation equals it bit for bit, and is chosen when
 //! the crate is built, by what instructions the core has (`build.rs`).
 
-#[cfg(condconv_kernels = "dsp")]
+#[cfg(any(condconv_kernels = "dsp", condconv_kernels = "helium"))]
 mod dsp;
+#[cfg(condconv_kernels = "helium")]
+mod helium;
 mod portable;
 #[cfg(condconv_kernels = "scalar")]
 mod scalar;
@@ -11,6 +13,8 @@ mod windows;
 
 #[cfg(condconv_kernels = "dsp")]
 use dsp as native;
+#[cfg(condconv_kernels = "helium")]
+use helium as native;
 #[cfg(condconv_kernels = "scalar")]
 use scalar as native;
 
@@ -107,9 +111,9 @@ pub(crate) fn pool<X: Element>(
 
 #[inline(never)]
 fn add_pixels<X: Element>(channels: usize, first: usize, input: &[X], sums: &mut [i32]) {
-    #[cfg(condconv_kernels = "dsp")]
+    #[cfg(any(condconv_kernels = "dsp", condconv_kernels = "helium"))]
     let done = X::int8(input).map_or(0, |input| dsp::add_pixels(channels, first, input, sums));
-    #[cfg(not(condconv_kernels = "dsp"))]
+    #[cfg(not(any(condconv_kernels = "dsp", condconv_kernels = "helium")))]
     let done = 0;
     if done < sums.len() {
         portable::add_pixels(channels, first + done, input, &mut sums[done..]);

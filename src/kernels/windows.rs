@@ -57,7 +57,7 @@ impl<'a> Windows<'a> {
 
     /// What the pixels see, if that is nothing but the input's pixels at the same place.
     #[inline(always)]
-    fn pixels_themselves<const N: usize>(&self, pixels: [[usize; 2]; N]) -> Option<[&'a [i8]; N]> {
+    pub(super) fn pixels_themselves<const N: usize>(&self, pixels: [[usize; 2]; N]) -> Option<[&'a [i8]; N]> {
         let Geometry { input: shape, output, window, groups } = *self.geometry;
         let same_places =
             [shape.height, shape.width] == [output.height, output.width] && window.stride == [1, 1];

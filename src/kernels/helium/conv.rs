@@ -1,0 +1,87 @@
+//! Convolutions: a block of channels, four pixels at a time.
+
+use super::VECTOR;
+use super::columns::{Columns, PIXELS};
+use super::multiply::{Block, Weight};
+use crate::kernel_source::{KernelSource, Kernels};
+use crate::kernels::dsp;
+use crate::kernels::windows::{Windows, each_pixels};
+use crate::{Geometry, Requantize};
+
+/// Most channels in a block: their biases lie on the stack.
+const CHANNELS: usize = 64;
+
+/// Kernels that the loops can multiply.
+pub(crate) trait Source: KernelSource<Weight: Weight> + dsp::Source {}
+
+impl<S: KernelSource<Weight: Weight> + dsp::Source> Source for S {}
+
+/// Convolves block by block of as many channels as there is room for.
+///
+/// # Panics
+///
+/// If the scratch has no room for the columns, or none for a kernel that is mixed.
+#[inline(never)]
+pub(crate) fn convolve(
+    geometry: &Geometry,
+    zero_point: i32,
+    source: &impl Source,
+    requantize: &Requantize<'_>,
+    scratch: &mut [i32],
+    input: &[i8],
+    output: &mut [i8],
+) {
+    let (columns, rest) = scratch.split_at_mut(geometry.scratch_words(0));
+    // Kernels of four weights leave less than a vector for each pixel.
+    let mut few = [0; PIXELS * VECTOR];
+    let columns_len = PIXELS * geometry.kernel_len().next_multiple_of(VECTOR);
+    let columns = bytemuck::must_cast_slice_mut(columns);
+    let columns = if columns.len() < columns_len { &mut few } else { &mut columns[..columns_len] };
+    let group_channels = geometry.output.channels / geometry.groups;
+    let step = source.block_channels(rest).min(CHANNELS);
+    assert!(step > 0);
+    for group in 0..geometry.groups {
+        let columns_of = Columns::new(Windows::new(geometry, group, input), zero_point);
+        let channels = group * group_channels..(group + 1) * group_channels;
+        for first in channels.clone().step_by(step) {
+            let channels = first..channels.end.min(first + step);
+            let kernels = source.block(channels.clone(), rest);
+            let mut bias = [0; CHANNELS];
+            fold(&kernels, geometry.kernel_len(), zero_point, &mut bias);
+            let block = Block {
+                weights: kernels.weights,
+                bias: &bias[..channels.len().next_multiple_of(2)],
+                multipliers: &requantize.multipliers()[channels],
+                zero_point: requantize.zero_point(),
+                bounds: requantize.bounds(),
+            };
+            convolve_block(geometry, &columns_of, &block, first, columns, output);
+        }
+    }
+}
+
+/// Takes from biases what the input's zero point adds up to.
+#[inline(never)]
+fn fold<W: Weight>(kernels: &Kernels<'_, W>, kernel_len: usize, zero_point: i32, folded: &mut [i32]) {
+    let kernels = kernels.weights.chunks_exact(kernel_len).zip(kernels.bias);
+    for (folded, (weights, bias)) in folded.iter_mut().zip(kernels) {
+        *folded = bias.wrapping_sub(zero_point.wrapping_mul(W::sum(weights)));
+    }
+}
+
+/// Convolves all pixels with a block of channels, from the `first` on.
+#[inline(never)]
+fn convolve_block<W: Weight>(
+    geometry: &Geometry,
+    columns_of: &Columns<'_>,
+    block: &Block<'_, W>,
+    first: usize,
+    columns: &mut [i8],
+    output: &mut [i8],
+) {
+    let shape = geometry.output;
+    each_pixels(shape, |pixels, numbers| {
+        columns_of.put(pixels, columns);
+        block.multiply(columns, numbers.map(|number| number * shape.channels + first), output);
+    });
+}
