@@ -31,7 +31,7 @@ impl<S: KernelSource + native::Source> Source for S {}
 #[cfg(condconv_kernels = "portable")]
 pub(crate) use crate::kernel_source::KernelSource as Source;
 
-pub(crate) use portable::{average_pool, dot, expert_dots, max_pool, mix};
+pub(crate) use portable::{dot, expert_dots, max_pool, mix};
 
 /// Convolves with kernels from a source. Once a kind of layer, not once a layer.
 #[inline(never)]
@@ -109,6 +109,42 @@ pub(crate) fn pool<X: Element>(
     }
 }
 
+/// The mean of each window, channel by channel; `requantize` has a multiplier for each number of taps.
+pub(crate) fn average_pool<X: Element, Y: Element>(
+    geometry: &Geometry,
+    zero_point: i32,
+    shift: u32,
+    requantize: &Requantize<'_>,
+    input: &[X],
+    output: &mut [Y],
+) {
+    let Geometry { input: shape, output: out_shape, window, .. } = *geometry;
+    let channels = shape.channels;
+    for (pixel, outputs) in output.chunks_exact_mut(channels).enumerate() {
+        let (rows, first_row) = geometry.rows(pixel / out_shape.width);
+        let (columns, first_column) = geometry.columns(pixel % out_shape.width);
+        let count = rows.len() * columns.len();
+        // Neighbouring taps of a row are one run of memory unless something lies between them.
+        let (runs, run) =
+            if window.dilation[1] == 1 { (1, columns.len() * channels) } else { (columns.len(), channels) };
+        for (block, outputs) in outputs.chunks_mut(POOL_CHANNELS).enumerate() {
+            let mut sums = [-zero_point * count as i32; POOL_CHANNELS];
+            let sums = &mut sums[..outputs.len()];
+            for row in 0..rows.len() {
+                let first = (first_row + row * window.dilation[0]) * shape.width + first_column;
+                for column in 0..runs {
+                    let at = (first + column * window.dilation[1]) * channels;
+                    add_pixels(channels, POOL_CHANNELS * block, &input[at..][..run], sums);
+                }
+            }
+            for (output, sum) in outputs.iter_mut().zip(sums) {
+                *output = requantize.apply(count - 1, *sum << shift);
+            }
+        }
+    }
+}
+
+/// Adds channels, from `first` on, over all pixels.
 #[inline(never)]
 fn add_pixels<X: Element>(channels: usize, first: usize, input: &[X], sums: &mut [i32]) {
     #[cfg(any(condconv_kernels = "dsp", condconv_kernels = "helium"))]

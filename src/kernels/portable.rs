@@ -203,23 +203,3 @@ pub(crate) fn max_pool<X: Element>(geometry: &Geometry, input: &[X], output: &mu
         }
     }
 }
-
-/// The mean of each window, channel by channel; `requantize` has a multiplier for each number of taps.
-pub(crate) fn average_pool<X: Element, Y: Element>(
-    geometry: &Geometry,
-    zero_point: i32,
-    shift: u32,
-    requantize: &Requantize<'_>,
-    input: &[X],
-    output: &mut [Y],
-) {
-    let shape = geometry.output();
-    for (pixel, outputs) in output.chunks_exact_mut(shape.channels).enumerate() {
-        let taps = taps(geometry, pixel / shape.width, pixel % shape.width);
-        let count = taps.clone().count();
-        for (channel, output) in outputs.iter_mut().enumerate() {
-            let sum: i32 = taps.clone().map(|tap| input[tap + channel].widen() - zero_point).sum();
-            *output = requantize.apply(count - 1, sum << shift);
-        }
-    }
-}

@@ -37,7 +37,7 @@ impl Net {
         self
     }
 
-    fn shape(&self) -> Shape {
+    pub(crate) fn shape(&self) -> Shape {
         self.network.values[self.last()].shape
     }
 
