@@ -207,6 +207,27 @@ fn pooled_sums() {
     }
 }
 
+/// Every choice of the least and the largest weights and inputs, two taps and two pixels at a time.
+#[test]
+fn extreme_products() {
+    let ends = |bits: usize, count: usize| -> Vec<i8> {
+        (0..count).map(|i| if bits >> i & 1 == 0 { -128 } else { 127 }).collect()
+    };
+    let geometry = Geometry::new(Shape::new(1, 4, 2), 1, Window::new([1, 1]), 1).unwrap();
+    let output = Output { multipliers: vec![1 << 24], zero_point: 0, min: -128, max: 127 };
+    for bits in 0..1 << 10 {
+        let (weights, x) = (ends(bits, 2), ends(bits >> 2, 8));
+        let kernels = Fixed { weights: weights.clone(), bias: vec![0] };
+        let layer = Conv2d::new(geometry, 0, kernels.view(), output.view()).unwrap();
+        let mut y = [0i8; 4];
+        layer.infer(&x, &mut vec![0; geometry.scratch_words(1)], &mut y);
+        for (x, y) in x.chunks(2).zip(y) {
+            let sum = x.iter().zip(&weights).map(|(x, w)| i128::from(*x) * i128::from(*w)).sum();
+            assert_eq!(i32::from(y), output.of(&[sum])[0], "{weights:?} {x:?}");
+        }
+    }
+}
+
 /// Sums of a word of channels at a time stay in 16 bits for 256 pixels only.
 #[test]
 fn pooled_words() {

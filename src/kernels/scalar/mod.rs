@@ -7,8 +7,9 @@
 //! p = w0 (a0 + 2^16 b0) + w1 (a1 + 2^16 b1) = l + 2^16 h        l = w0 a0 + w1 a1,  h = w0 b0 + w1 b1
 //! ```
 //!
-//! `l` fits 16 bits for two products, so `h` is `p / 2^16` rounded. Summed over the taps, `sum p - 2^16 sum h` is `sum l`, and
-//! may overflow on the way.
+//! The loops compute `-p`, since two products reach 2^15, but not beyond -2^15 + 256 from below: `-l` and `-h` fit 16 bits,
+//! and `-h` is `(2^15 - p) / 2^16` rounded down. Summed over the taps, `sum p - 2^16 sum h` is `sum l`, and may overflow on the
+//! way.
 //!
 //! Inputs are multiplied as they are. Their zero point is taken off the sum, once a channel: `bias - zero_point sum w` is
 //! where an accumulator starts, and padding is the zero point.

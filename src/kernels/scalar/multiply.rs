@@ -49,24 +49,39 @@ impl Weights<'_> {
     fn computed(&self, channels: &Channels<'_>, columns: &[i32], places: [usize; PIXELS], output: &mut [i8]) {
         let taps = self.len() / channels.starts.len();
         for (channel, &start) in channels.starts.iter().enumerate() {
-            let mut sums = [start; PIXELS];
-            for tap in 0..taps {
-                let (weight, seen) = match self {
-                    Self::Static(weights) => {
-                        let both = |word: i32| [i32::from(word as i16), (word + (1 << 15)) >> 16];
-                        let [[a, b], [c, d]] = [both(columns[2 * tap]), both(columns[2 * tap + 1])];
-                        (weights[channel * taps + tap].into(), [a, b, c, d])
-                    }
-                    Self::Mixed(weights) => {
-                        (weights[channel * taps + tap].into(), columns.as_chunks().0[tap])
-                    }
-                };
-                let weight: i32 = weight;
-                for (sum, x) in sums.iter_mut().zip(seen) {
-                    *sum = sum.wrapping_add(weight * x);
+            let first = channel * taps;
+            let sums = match self {
+                Self::Static(weights) => packed(&weights[first..first + taps], columns),
+                Self::Mixed(weights) => {
+                    let taps = weights[first..first + taps].iter().zip(columns.as_chunks::<PIXELS>().0);
+                    taps.fold([0; PIXELS], |sums: [i32; PIXELS], (&weight, seen)| {
+                        core::array::from_fn(|pixel| {
+                            sums[pixel].wrapping_add(i32::from(weight) * seen[pixel])
+                        })
+                    })
                 }
-            }
+            };
+            let sums = sums.map(|sum| sum.wrapping_add(start));
             channels.put(channel, sums, places, output);
         }
     }
+}
+
+/// Sums of products with packed columns, in the steps of the loops.
+#[cfg(not(target_arch = "arm"))]
+fn packed(weights: &[i8], columns: &[i32]) -> [i32; PIXELS] {
+    let mut sums = [0; PIXELS];
+    for (pair, sums) in sums.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+        let [mut all, mut upper] = [0i32; 2];
+        for (two, weights) in weights.chunks(2).enumerate() {
+            let words = columns[4 * two + pair..].iter().step_by(2);
+            let product = words
+                .zip(weights)
+                .fold(1 << 15, |sum: i32, (word, w)| sum.wrapping_sub(word.wrapping_mul((*w).into())));
+            all = all.wrapping_add(product).wrapping_sub(1 << 15);
+            upper = upper.wrapping_add(product >> 16);
+        }
+        *sums = [(upper << 16).wrapping_sub(all), upper.wrapping_neg()];
+    }
+    sums
 }

@@ -13,17 +13,17 @@ use super::super::call::Call;
 #[inline(never)]
 pub(in super::super) unsafe fn multiply_packed(call: *mut Call, kernels: *const i8) {
     // r0 kernel; r1 columns; r2 r3 weights; r4..r7 columns, products; r8 r10 sums of products, r9 r11 of their upper halves;
-    // r12 what makes lower halves of products positive; lr end of the columns. On the stack: call, what that adds up to, words
-    // of the columns.
+    // r12 what makes lower halves of products positive; lr end of the columns. All sums are negative: so two products never
+    // reach 2^15. On the stack: call, what r12 adds up to, words of the columns.
     macro_rules! two_taps {
         () => {
             "ldrsb r2, [r0], #1
              ldmia r1!, {{r4-r7}}
              ldrsb r3, [r0], #1
-             mla r4, r4, r2, r12
-             mla r5, r5, r2, r12
-             mla r4, r6, r3, r4
-             mla r5, r7, r3, r5
+             mls r4, r4, r2, r12
+             mls r5, r5, r2, r12
+             mls r4, r6, r3, r4
+             mls r5, r7, r3, r5
              add r8, r8, r4
              add r9, r9, r4, asr #16
              add r10, r10, r5
@@ -39,16 +39,17 @@ pub(in super::super) unsafe fn multiply_packed(call: *mut Call, kernels: *const 
             "ldr r3, [r0, #44]",
             "adds r2, r3, #2",
             "lsrs r2, r2, #2",
-            "rsb r2, r2, r2, lsl #15",
+            "lsls r2, r2, #15",
             "push {{r0, r2, r3}}",
             "mov r0, r1",
-            "movw r12, #0x7fff",
+            "mov r12, #0x8000",
             // A channel.
             "2:",
             "ldrd r2, r3, [sp]",
             "ldr r4, [r2, #16]",
             "ldrd r1, lr, [r2, #32]",
             "ldr r9, [r4]",
+            "rsb r9, r9, #0",
             "mov r11, r9",
             "sub r8, r9, r3",
             "add r8, r8, r9, lsl #16",
@@ -78,15 +79,17 @@ pub(in super::super) unsafe fn multiply_packed(call: *mut Call, kernels: *const 
             "beq 7f",
             "ldrsb r2, [r0], #1",
             "ldmia r1!, {{r4, r5}}",
-            "mla r4, r4, r2, r12",
-            "mla r5, r5, r2, r12",
+            "mls r4, r4, r2, r12",
+            "mls r5, r5, r2, r12",
             "add r8, r8, r4",
             "add r9, r9, r4, asr #16",
             "add r10, r10, r5",
             "add r11, r11, r5, asr #16",
             "7:",
-            "sub r8, r8, r9, lsl #16",
-            "sub r10, r10, r11, lsl #16",
+            "rsb r8, r8, r9, lsl #16",
+            "rsb r10, r10, r11, lsl #16",
+            "rsb r9, r9, #0",
+            "rsb r11, r11, #0",
             requantize!(),
             "bne 2b",
             "add sp, #12",
