@@ -33,18 +33,22 @@ fn main() {
 }
 
 /// Whether the core has the instructions of some loops. Cortex-M4 and M7 have the DSP extension always, Cortex-M33 and later
-/// if they are named; Cortex-M55 and M85 have Helium too, unless it is switched off.
+/// if they are named and it is not switched off; Cortex-M55 and M85 have Helium too, whose registers start-up code enables where
+/// floats are passed in them.
 fn has(target: &str, kernels: &str) -> bool {
     let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
     let flags = || flags.split('\u{1f}');
     let cpu = flags().filter_map(|flag| flag.split_once("target-cpu=")).map(|(_, cpu)| cpu).next_back();
     let named =
         |cores: &[&str]| target.starts_with("thumbv8m.main-") && cpu.is_some_and(|cpu| cores.contains(&cpu));
+    let off = |feature| flags().any(|flag| flag.contains(feature));
     match kernels {
-        "helium" => named(&["cortex-m55", "cortex-m85"]) && !flags().any(|flag| flag.contains("-mve")),
+        "helium" => {
+            named(&["cortex-m55", "cortex-m85"]) && target.ends_with("hf") && !off("-mve") && !off("-dsp")
+        }
         "dsp" => {
             target.starts_with("thumbv7em-")
-                || named(&["cortex-m33", "cortex-m35p", "cortex-m55", "cortex-m85"])
+                || (named(&["cortex-m33", "cortex-m35p", "cortex-m55", "cortex-m85"]) && !off("-dsp"))
         }
         "scalar" => thumb(target).is_some(),
         _ => true,

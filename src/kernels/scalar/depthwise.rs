@@ -155,10 +155,10 @@ impl<'a> Taps<'a> {
     }
 }
 
-/// The offset of padding from the input.
+/// The offset of padding from the input. The loop reads it there, which the compiler has to know.
 #[cfg(target_arch = "arm")]
 fn outside(input: &[i8], padding: &[i8; BLOCK]) -> i32 {
-    padding.as_ptr().addr().wrapping_sub(input.as_ptr().addr()) as i32
+    padding.as_ptr().expose_provenance().wrapping_sub(input.as_ptr().expose_provenance()) as i32
 }
 
 /// An offset that means padding, which may lie farther away than an offset reaches.
