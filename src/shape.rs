@@ -4,8 +4,8 @@ use core::ops::Range;
 
 use crate::LayerError;
 
-/// Largest extent of anything: heights, widths, channels, kernels, strides, paddings.
-const MAX_EXTENT: usize = 1 << 24;
+/// Largest extent of anything: heights, widths, channels, kernels, strides, paddings. 256 pixels of so many channels are counted in 32 bits.
+const MAX_EXTENT: usize = (1 << 24) - 1;
 
 /// Height, width and channels of a tensor in NHWC order with a batch of one. A vector of k features is
 /// 1 x 1 x k.

@@ -10,7 +10,7 @@ const PIXELS: usize = 256;
 pub(crate) fn add_pixels(channels: usize, first: usize, input: &[i8], sums: &mut [i32]) -> usize {
     let words = sums.as_chunks_mut::<4>().0;
     for (word, sums) in words.iter_mut().enumerate() {
-        for pixels in input.chunks(PIXELS.saturating_mul(channels)) {
+        for pixels in input.chunks(PIXELS * channels) {
             let [even, odd] = add_words(channels, first + 4 * word, pixels);
             let halves = [even as i16, odd as i16, (even >> 16) as i16, (odd >> 16) as i16];
             for (sum, half) in sums.iter_mut().zip(halves) {
