@@ -14,6 +14,18 @@ pub(crate) struct Kernels<'s, W> {
     pub(crate) bias: &'s [i32],
 }
 
+#[cfg(any(condconv_kernels = "scalar", condconv_kernels = "helium"))]
+impl<W> Kernels<'_, W> {
+    /// Where accumulators start if inputs are multiplied as they are, and padding as the zero point: at
+    /// `bias - zero_point sum w`, which [`check`](StaticKernels::check) and its like for experts keep within i32.
+    pub(crate) fn fold(&self, zero_point: i32, sum: impl Fn(&[W]) -> i32, starts: &mut [i32]) {
+        let kernels = self.weights.chunks_exact(self.weights.len() / self.bias.len());
+        for ((start, bias), kernel) in starts.iter_mut().zip(self.bias).zip(kernels) {
+            *start = bias - zero_point * sum(kernel);
+        }
+    }
+}
+
 /// Lends the kernels of one block of output channels after the other. A convolution does not know more.
 pub(crate) trait KernelSource {
     type Weight: Element;

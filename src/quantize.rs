@@ -147,8 +147,7 @@ impl<'a> Requantize<'a> {
 
     #[inline(always)]
     fn scale<Y: Element>(&self, multiplier: i32, accumulator: i32) -> Y {
-        let rounded = round_shift_wide(i64::from(accumulator) * i64::from(multiplier), 32) as i32;
-        Y::saturate((self.zero_point + rounded).clamp(self.min, self.max))
+        Y::saturate((self.zero_point + rescale(accumulator, multiplier)).clamp(self.min, self.max))
     }
 
     /// The outputs of channels from the first on, for their biases and products.
@@ -187,6 +186,12 @@ impl<'a> Requantize<'a> {
         }
         check_range::<Y>(self.zero_point, self.min, self.max)
     }
+}
+
+/// An accumulator in units of the output.
+#[inline(always)]
+pub(crate) const fn rescale(accumulator: i32, multiplier: i32) -> i32 {
+    round_shift_wide(accumulator as i64 * multiplier as i64, 32) as i32
 }
 
 /// `value / 2^shift`, halves up; `shift` is at least 1.

@@ -4,6 +4,9 @@ use core::ops::Range;
 
 use crate::{Geometry, Shape};
 
+/// Output pixels that are convolved at a time.
+pub(super) const PIXELS: usize = 4;
+
 /// The windows of one group's input channels.
 #[derive(Clone, Copy)]
 pub(super) struct Windows<'a> {
@@ -15,7 +18,7 @@ pub(super) struct Windows<'a> {
 /// Where a window begins: above or left of the map the numbers have wrapped around.
 #[derive(Clone, Copy)]
 pub(super) struct Corner {
-    pub(super) row: usize,
+    row: usize,
     column: usize,
 }
 
@@ -27,11 +30,11 @@ impl<'a> Windows<'a> {
     /// Calls `each` with what pixels see, run of memory after run of memory, each of one length for all. A tap in the padding
     /// sees `padding`, as many channels as a group has.
     #[inline(always)]
-    pub(super) fn each_run<const N: usize>(
+    pub(super) fn each_run(
         &self,
-        pixels: [[usize; 2]; N],
+        pixels: [[usize; 2]; PIXELS],
         padding: &[i8],
-        mut each: impl FnMut([&[i8]; N]),
+        mut each: impl FnMut([&[i8]; PIXELS]),
     ) {
         if let Some(runs) = self.pixels_themselves(pixels) {
             return each(runs);
@@ -57,7 +60,7 @@ impl<'a> Windows<'a> {
 
     /// What the pixels see, if that is nothing but the input's pixels at the same place.
     #[inline(always)]
-    pub(super) fn pixels_themselves<const N: usize>(&self, pixels: [[usize; 2]; N]) -> Option<[&'a [i8]; N]> {
+    pub(super) fn pixels_themselves(&self, pixels: [[usize; 2]; PIXELS]) -> Option<[&'a [i8]; PIXELS]> {
         let Geometry { input: shape, output, window, groups } = *self.geometry;
         let same_places =
             [shape.height, shape.width] == [output.height, output.width] && window.stride == [1, 1];
@@ -87,7 +90,7 @@ impl<'a> Windows<'a> {
 
     /// The channels that lie there.
     #[inline(always)]
-    pub(super) fn tap(&self, corner: Corner, row: usize, column: usize) -> Option<&'a [i8]> {
+    fn tap(&self, corner: Corner, row: usize, column: usize) -> Option<&'a [i8]> {
         let depth = self.geometry.group_channels();
         self.offset(corner, row, column).map(|at| &self.input[at..][..depth])
     }
@@ -95,7 +98,7 @@ impl<'a> Windows<'a> {
     /// What columns of a row of a kernel see that are one run of memory, unless the row or the first of them lies in the
     /// padding.
     #[inline(always)]
-    pub(super) fn run(&self, corner: Corner, row: usize, columns: &Range<usize>) -> Option<&'a [i8]> {
+    fn run(&self, corner: Corner, row: usize, columns: &Range<usize>) -> Option<&'a [i8]> {
         let Shape { height, width, channels } = self.geometry.input;
         let row = corner.row.wrapping_add(row * self.geometry.window.dilation[0]);
         let first = corner.column.wrapping_add(columns.start);
@@ -113,6 +116,47 @@ impl<'a> Windows<'a> {
         } else {
             0..len.min(width.saturating_sub(corner.column))
         }
+    }
+}
+
+/// One pixel at a time, where runs do not end where words or vectors do.
+#[cfg(not(condconv_kernels = "scalar"))]
+impl Windows<'_> {
+    /// Calls `each` with what one pixel sees, run of memory after run of memory, and where in a kernel each begins. What lies in
+    /// the padding is an empty run; `columns` of the kernel lie [inside](Self::columns_inside).
+    #[inline(always)]
+    pub(super) fn each_run_inside(
+        &self,
+        corner: Corner,
+        columns: &Range<usize>,
+        mut each: impl FnMut(usize, &[i8]),
+    ) {
+        let [kernel_rows, kernel_columns] = self.geometry.window.kernel;
+        let depth = self.geometry.group_channels();
+        let whole_rows = self.geometry.whole_rows();
+        for row in 0..kernel_rows {
+            if whole_rows {
+                let run = self.run(corner, row, columns).unwrap_or_default();
+                each((row * kernel_columns + columns.start) * depth, run);
+            } else {
+                (0..kernel_columns).for_each(|column| {
+                    let tap = self.tap(corner, row, column).unwrap_or_default();
+                    each((row * kernel_columns + column) * depth, tap);
+                });
+            }
+        }
+    }
+
+    /// Whether some tap may lie in the padding, if `columns` of the kernel lie [inside](Self::columns_inside).
+    #[inline(always)]
+    pub(super) fn meets_padding(&self, corner: Corner, columns: &Range<usize>) -> bool {
+        let window = &self.geometry.window;
+        let last_row = corner.row.wrapping_add((window.kernel[0] - 1) * window.dilation[0]);
+        let height = self.geometry.input.height;
+        !self.geometry.whole_rows()
+            || columns.len() < window.kernel[1]
+            || corner.row >= height
+            || last_row >= height
     }
 }
 
@@ -134,15 +178,20 @@ pub(super) fn bound(
     }
 }
 
-/// Calls `each` with `N` output pixels after the other: row and column of each, and its number in the map. Past the last pixel
+/// Whether there is room for some channels from each place of the output on.
+pub(super) fn have_room(places: [usize; PIXELS], channels: usize, output: &[i8]) -> bool {
+    places.iter().all(|&place| place <= output.len() && output.len() - place >= channels)
+}
+
+/// Calls `each` with four output pixels after the other: row and column of each, and its number in the map. Past the last pixel
 /// the last is repeated.
 #[inline(always)]
-pub(super) fn each_pixels<const N: usize>(shape: Shape, mut each: impl FnMut([[usize; 2]; N], [usize; N])) {
+pub(super) fn each_pixels(shape: Shape, mut each: impl FnMut([[usize; 2]; PIXELS], [usize; PIXELS])) {
     let last = shape.pixels() - 1;
     let [mut y, mut x] = [0, 0];
-    for first in (0..=last).step_by(N) {
+    for first in (0..=last).step_by(PIXELS) {
         let numbers = core::array::from_fn(|lane| last.min(first + lane));
-        let mut pixels = [[0; 2]; N];
+        let mut pixels = [[0; 2]; PIXELS];
         for pixel in &mut pixels {
             *pixel = [y, x];
             if x + 1 < shape.width {

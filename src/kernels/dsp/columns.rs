@@ -5,11 +5,8 @@
 //! ```
 
 use super::both;
-use crate::kernels::windows::{Corner, Windows};
+use crate::kernels::windows::{Corner, PIXELS, Windows};
 use crate::quantize::Element;
-
-/// Pixels that are convolved at a time.
-pub(super) const PIXELS: usize = 4;
 
 /// Four numbers that each of four pixels sees.
 pub(super) type Group = [i32; 2 * PIXELS];
@@ -52,27 +49,11 @@ impl<'a> Columns<'a> {
 
     /// Copies what one pixel sees.
     fn stage(&self, corner: Corner, bytes: &mut [i8]) {
-        let [rows, columns] = self.windows.geometry.window.kernel;
-        let depth = self.windows.geometry.group_channels();
-        let whole_rows = self.windows.geometry.whole_rows();
-        let inside = self.windows.columns_inside(corner);
-        let last_row = corner.row.wrapping_add((rows - 1) * self.windows.geometry.window.dilation[0]);
-        let height = self.windows.geometry.input.height;
-        if !whole_rows || inside.len() < columns || corner.row >= height || last_row >= height {
+        let columns = self.windows.columns_inside(corner);
+        if self.windows.meets_padding(corner, &columns) {
             bytes.fill(i8::saturate(self.zero_point));
         }
-        let mut put = |row: usize, column: usize, run: &[i8]| {
-            copy(run, &mut bytes[(row * columns + column) * depth..]);
-        };
-        for row in 0..rows {
-            if whole_rows {
-                put(row, inside.start, self.windows.run(corner, row, &inside).unwrap_or_default());
-            } else {
-                (0..columns).for_each(|column| {
-                    put(row, column, self.windows.tap(corner, row, column).unwrap_or_default())
-                });
-            }
-        }
+        self.windows.each_run_inside(corner, &columns, |at, run| copy(run, &mut bytes[at..]));
     }
 }
 

@@ -2,12 +2,12 @@
 
 use core::ops::Range;
 
-use super::columns::{Columns, PIXELS};
+use super::columns::Columns;
 use super::mix::mix;
 use super::multiply::{Block, Weights};
 use super::order::{Order, put};
 use crate::kernel_source::StaticKernels;
-use crate::kernels::windows::{Windows, bound, each_pixels};
+use crate::kernels::windows::{PIXELS, Windows, bound, each_pixels};
 use crate::mixing::Mixture;
 use crate::{Geometry, Requantize};
 

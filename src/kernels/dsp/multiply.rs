@@ -1,6 +1,6 @@
 //! The inner loop of convolutions.
 
-use super::columns::PIXELS;
+use crate::kernels::windows::{PIXELS, have_room};
 
 /// Kernels of a block of channels, one after the other.
 #[derive(Clone, Copy)]
@@ -42,7 +42,7 @@ impl Block<'_> {
         assert!(
             fits && columns.len().is_multiple_of(2 * PIXELS)
                 && channels > 0
-                && places.iter().all(|&place| place <= output.len() && output.len() - place >= channels)
+                && have_room(places, channels, output)
         );
         #[cfg(target_arch = "arm")]
         self.native(columns, places, output);

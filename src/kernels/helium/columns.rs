@@ -7,11 +7,8 @@
 //! Padding is the zero point.
 
 use super::VECTOR;
-use crate::kernels::windows::{Corner, Windows};
+use crate::kernels::windows::{Corner, PIXELS, Windows};
 use crate::quantize::Element;
-
-/// Pixels that are convolved at a time.
-pub(super) const PIXELS: usize = 4;
 
 /// The columns of the windows of one group's input channels.
 #[derive(Clone, Copy)]
@@ -40,32 +37,13 @@ impl<'a> Columns<'a> {
     }
 
     fn put_one(&self, corner: Corner, lane: usize, columns: &mut [i8]) {
-        let geometry = self.windows.geometry;
-        let [kernel_rows, kernel_columns] = geometry.window.kernel;
-        let depth = geometry.group_channels();
-        let whole_rows = geometry.whole_rows();
         let inside = self.windows.columns_inside(corner);
-        let last_row = corner.row.wrapping_add((kernel_rows - 1) * geometry.window.dilation[0]);
-        let height = geometry.input.height;
-        if !whole_rows || inside.len() < kernel_columns || corner.row >= height || last_row >= height {
+        if self.windows.meets_padding(corner, &inside) {
             for vectors in columns.chunks_exact_mut(PIXELS * VECTOR) {
                 vectors[lane * VECTOR..][..VECTOR].fill(self.zero_point);
             }
         }
-        for row in 0..kernel_rows {
-            let at = row * kernel_columns * depth;
-            if whole_rows {
-                if let Some(run) = self.windows.run(corner, row, &inside) {
-                    copy(run, lane, at + inside.start * depth, columns);
-                }
-                continue;
-            }
-            for column in 0..kernel_columns {
-                if let Some(tap) = self.windows.tap(corner, row, column) {
-                    copy(tap, lane, at + column * depth, columns);
-                }
-            }
-        }
+        self.windows.each_run_inside(corner, &inside, |at, run| copy(run, lane, at, columns));
     }
 }
 

@@ -1,11 +1,11 @@
 //! Convolutions: a block of channels, four pixels at a time.
 
 use super::VECTOR;
-use super::columns::{Columns, PIXELS};
+use super::columns::Columns;
 use super::multiply::{Block, Weight};
-use crate::kernel_source::{KernelSource, Kernels};
+use crate::kernel_source::KernelSource;
 use crate::kernels::dsp;
-use crate::kernels::windows::{Windows, each_pixels};
+use crate::kernels::windows::{PIXELS, Windows, each_pixels};
 use crate::{Geometry, Requantize};
 
 /// Most channels in a block: their biases lie on the stack.
@@ -47,7 +47,7 @@ pub(crate) fn convolve(
             let channels = first..channels.end.min(first + step);
             let kernels = source.block(channels.clone(), rest);
             let mut bias = [0; CHANNELS];
-            fold(&kernels, geometry.kernel_len(), zero_point, &mut bias);
+            kernels.fold(zero_point, Weight::sum, &mut bias);
             let block = Block {
                 weights: kernels.weights,
                 bias: &bias[..channels.len().next_multiple_of(2)],
@@ -57,15 +57,6 @@ pub(crate) fn convolve(
             };
             convolve_block(geometry, &columns_of, &block, first, columns, output);
         }
-    }
-}
-
-/// Takes from biases what the input's zero point adds up to.
-#[inline(never)]
-fn fold<W: Weight>(kernels: &Kernels<'_, W>, kernel_len: usize, zero_point: i32, folded: &mut [i32]) {
-    let kernels = kernels.weights.chunks_exact(kernel_len).zip(kernels.bias);
-    for (folded, (weights, bias)) in folded.iter_mut().zip(kernels) {
-        *folded = bias.wrapping_sub(zero_point.wrapping_mul(W::sum(weights)));
     }
 }
 

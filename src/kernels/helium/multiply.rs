@@ -1,8 +1,8 @@
 //! The inner loop of convolutions: two channels of four pixels at a time.
 
 use super::VECTOR;
-use super::columns::PIXELS;
 use super::sum;
+use crate::kernels::windows::{PIXELS, have_room};
 use crate::quantize::Element;
 
 /// A weight that vectors are multiplied with.
@@ -59,7 +59,7 @@ impl<W: Weight> Block<'_, W> {
             self.weights.len() == kernel_len * channels
                 && columns.len() == PIXELS * kernel_len.next_multiple_of(VECTOR)
                 && self.bias.len() == channels.next_multiple_of(2)
-                && places.iter().all(|&place| place <= output.len() && output.len() - place >= channels)
+                && have_room(places, channels, output)
         );
         #[cfg(target_arch = "arm")]
         self.native(kernel_len, columns, places, output);
@@ -102,7 +102,7 @@ impl<W: Weight> Block<'_, W> {
 
     #[cfg(not(target_arch = "arm"))]
     fn computed(&self, kernel_len: usize, columns: &[i8], places: [usize; PIXELS], output: &mut [i8]) {
-        use crate::quantize::round_shift_wide;
+        use crate::quantize::rescale;
         let kernels = self.weights.chunks_exact(kernel_len).zip(self.bias).zip(self.multipliers);
         for (channel, ((kernel, &bias), &multiplier)) in kernels.enumerate() {
             for (lane, place) in places.into_iter().enumerate() {
@@ -111,9 +111,8 @@ impl<W: Weight> Block<'_, W> {
                     .flatten()
                     .zip(kernel)
                     .fold(bias, |sum, (x, w)| sum.wrapping_add(w.widen() * i32::from(*x)));
-                let rounded = round_shift_wide(i64::from(sum) * i64::from(multiplier), 32) as i32;
                 output[place + channel] =
-                    (self.zero_point + rounded).clamp(self.bounds.0, self.bounds.1) as i8;
+                    (self.zero_point + rescale(sum, multiplier)).clamp(self.bounds.0, self.bounds.1) as i8;
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What the loops over channels read, and walk along.
 
-use super::PIXELS;
+use crate::kernels::windows::{PIXELS, have_room};
 
 /// The channels of four pixels. The loops know where each field lies.
 #[cfg(target_arch = "arm")]
@@ -37,9 +37,7 @@ impl Channels<'_> {
     /// Whether there are channels, and room for them in all places of the output.
     pub(super) fn fit(&self, places: [usize; PIXELS], output: &[i8]) -> bool {
         let channels = self.starts.len();
-        channels > 0
-            && self.multipliers.len() == channels
-            && places.iter().all(|&place| place <= output.len() && output.len() - place >= channels)
+        channels > 0 && self.multipliers.len() == channels && have_room(places, channels, output)
     }
 
     /// The call for channels that [fit](Self::fit).
@@ -77,9 +75,9 @@ impl Channels<'_> {
         places: [usize; PIXELS],
         output: &mut [i8],
     ) {
-        use crate::quantize::round_shift_wide;
+        use crate::quantize::rescale;
         for (place, sum) in places.into_iter().zip(sums) {
-            let scaled = round_shift_wide(i64::from(sum) * i64::from(self.multipliers[channel]), 32) as i32;
+            let scaled = rescale(sum, self.multipliers[channel]);
             output[place + channel] = (self.zero_point + scaled).clamp(-128, 127) as i8;
         }
     }

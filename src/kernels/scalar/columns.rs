@@ -6,8 +6,7 @@
 //! pixel 0   pixel 1   pixel 2   pixel 3                         int16
 //! ```
 
-use super::PIXELS;
-use crate::kernels::windows::Windows;
+use crate::kernels::windows::{PIXELS, Windows};
 
 /// Columns of the windows of one group's input channels.
 #[derive(Clone, Copy)]

@@ -2,7 +2,7 @@
 
 use super::call::Channels;
 use super::columns::{Columns, tap_words};
-use super::{BLOCK, Source, Weights, put_starts};
+use super::{BLOCK, Source, Weights, sum};
 use crate::kernels::portable;
 use crate::kernels::windows::{Windows, bound, each_pixels};
 use crate::quantize::Element;
@@ -47,7 +47,7 @@ pub(crate) fn convolve<S: Source>(
             let kernels = source.block(channels.clone(), rest);
             let mut starts = [0; BLOCK];
             let starts = &mut starts[..channels.len()];
-            put_starts(&kernels, zero_point, starts);
+            kernels.fold(zero_point, sum, starts);
             let multipliers = &requantize.multipliers()[channels.clone()];
             let block = Channels { starts, multipliers, zero_point: requantize.zero_point() };
             let weights = Weights::of(&kernels);

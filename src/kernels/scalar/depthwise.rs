@@ -1,9 +1,9 @@
 //! Depthwise convolutions: a channel of four pixels at a time.
 
 use super::call::Channels;
-use super::{BLOCK, PIXELS, Source, Weights, put_starts};
+use super::{BLOCK, Source, Weights, sum};
 use crate::kernels::portable;
-use crate::kernels::windows::{Windows, bound, each_pixels};
+use crate::kernels::windows::{PIXELS, Windows, bound, each_pixels};
 use crate::quantize::Element;
 use crate::{Geometry, Requantize};
 
@@ -35,7 +35,7 @@ pub(crate) fn depthwise<S: Source>(
         let kernels = source.block(channels.clone(), rest);
         let mut starts = [0; BLOCK];
         let starts = &mut starts[..channels.len()];
-        put_starts(&kernels, zero_point, starts);
+        kernels.fold(zero_point, sum, starts);
         let multipliers = &requantize.multipliers()[channels.clone()];
         let block = Channels { starts, multipliers, zero_point: requantize.zero_point() };
         let weights = Weights::of(&kernels);

@@ -34,9 +34,6 @@ pub(crate) use linear::dots;
 use crate::kernel_source::{KernelSource, Kernels};
 use crate::quantize::Element;
 
-/// Output pixels that are convolved at a time.
-const PIXELS: usize = 4;
-
 /// Output channels that are convolved at a time, unless there is scratch for fewer.
 const BLOCK: usize = 64;
 
@@ -68,11 +65,7 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// Where the accumulators of channels start.
-fn put_starts<W: Element>(kernels: &Kernels<'_, W>, zero_point: i32, starts: &mut [i32]) {
-    let len = kernels.weights.len() / kernels.bias.len();
-    for ((start, bias), kernel) in starts.iter_mut().zip(kernels.bias).zip(kernels.weights.chunks_exact(len))
-    {
-        *start = bias - zero_point * kernel.iter().map(|w| w.widen()).sum::<i32>();
-    }
+/// The sum of a kernel's weights.
+fn sum<W: Element>(weights: &[W]) -> i32 {
+    weights.iter().map(|weight| weight.widen()).sum()
 }

@@ -1,8 +1,9 @@
 //! The inner loop of convolutions.
 
+use super::Weights;
 use super::call::Channels;
 use super::columns::tap_words;
-use super::{PIXELS, Weights};
+use crate::kernels::windows::PIXELS;
 
 impl Weights<'_> {
     /// Convolves four pixels, which see `columns`, with all channels; `places` is where their outputs lie. Outputs are bounded

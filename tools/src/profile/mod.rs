@@ -4,7 +4,7 @@ pub mod cost;
 pub mod thumb;
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -207,18 +207,22 @@ fn only(segment: &Segment, at: impl Fn(u64) -> bool) -> Segment {
 
 /// The files that instructions come from, those with the most first.
 fn files(segments: &[Segment], counted: &Counted) -> Vec<FileCost> {
-    let file = |address: u64| counted.origins.get(&address).and_then(|origin| origin.file.as_deref());
-    let names: BTreeSet<_> = counted.origins.values().map(|origin| origin.file.as_deref()).collect();
-    let instructions = |name| {
-        let costs = segments
-            .iter()
-            .map(|segment| Cost::of(&only(segment, |address| file(address) == name), &counted.code));
-        costs.map(|cost| cost.instructions).sum()
-    };
-    let mut files: Vec<_> = names
+    let mut files: BTreeMap<Option<&str>, u64> = BTreeMap::new();
+    for segment in segments {
+        let mut parts: BTreeMap<Option<&str>, Segment> = BTreeMap::new();
+        for &executed in &segment.executed {
+            let origin = counted.origins.get(&executed.address);
+            let part = parts.entry(origin.and_then(|origin| origin.file.as_deref())).or_default();
+            part.executed.push(executed);
+        }
+        for (file, part) in parts {
+            *files.entry(file).or_default() += Cost::of(&part, &counted.code).instructions;
+        }
+    }
+    let mut files: Vec<_> = files
         .into_iter()
-        .map(|name| FileCost { file: name.map(String::from), instructions: instructions(name) })
-        .filter(|file| file.instructions > 0)
+        .filter(|(_, instructions)| *instructions > 0)
+        .map(|(file, instructions)| FileCost { file: file.map(String::from), instructions })
         .collect();
     files.sort_by_key(|file| Reverse(file.instructions));
     files
