@@ -84,7 +84,8 @@ impl<'a, X: Element, Y: Element> Linear<'a, X, Y> {
     /// # Panics
     ///
     /// If a slice is not of the layer's size.
-    #[inline]
+    // Once a kind of layer, not once a layer.
+    #[inline(never)]
     pub fn infer(&self, input: &[X], output: &mut [Y]) {
         assert!(input.len() == self.input_len() && output.len() == self.output_len());
         self.multiply(input, output);
