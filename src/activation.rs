@@ -45,7 +45,22 @@ impl<'a, Y: Element> Lookup<'a, Y> {
     pub fn infer(&self, input: &[i8], output: &mut [Y]) {
         assert!(input.len() == output.len());
         for (output, x) in output.iter_mut().zip(input) {
-            *output = self.table[usize::from(x.cast_unsigned() ^ 0x80)];
+            *output = self.of(*x);
+        }
+    }
+
+    #[inline(always)]
+    fn of(&self, x: i8) -> Y {
+        self.table[usize::from(x.cast_unsigned() ^ 0x80)]
+    }
+}
+
+impl Lookup<'_> {
+    /// Looks every element up, in its place.
+    #[inline]
+    pub fn infer_in_place(&self, tensor: &mut [i8]) {
+        for x in tensor {
+            *x = self.of(*x);
         }
     }
 }

@@ -3,7 +3,7 @@
 use core::marker::PhantomData;
 
 use crate::kernel_source::StaticKernels;
-use crate::kernels::Source;
+use crate::kernels::{Source, Tensors};
 use crate::mixing::Mixture;
 use crate::quantize::{Element, check_zero_point, span};
 use crate::{Experts, Geometry, LayerError, Requantize, RoutingWeight, kernels};
@@ -18,6 +18,8 @@ pub(crate) struct Convolution<'a, X, Y> {
 }
 
 impl<'a, X: Element, Y: Element> Convolution<'a, X, Y> {
+    const NARROW: bool = X::MAX == <i8 as Element>::MAX && Y::MAX == <i8 as Element>::MAX;
+
     pub(crate) const fn new(
         geometry: Geometry,
         zero_point: i32,
@@ -37,8 +39,11 @@ impl<'a, X: Element, Y: Element> Convolution<'a, X, Y> {
     }
 
     pub(crate) const fn scratch_words(&self, mixed: bool) -> usize {
-        let narrow = X::MAX == <i8 as Element>::MAX && Y::MAX == <i8 as Element>::MAX;
-        self.geometry.least_scratch_words(narrow, mixed)
+        self.geometry.least_scratch_words(Self::NARROW, mixed)
+    }
+
+    pub(crate) const fn overlap_scratch_words(&self, mixed: bool) -> usize {
+        self.geometry.overlap_scratch_words(Self::NARROW, mixed)
     }
 
     #[inline]
@@ -46,18 +51,26 @@ impl<'a, X: Element, Y: Element> Convolution<'a, X, Y> {
         assert!(input.len() == self.geometry.input().len() && output.len() == self.geometry.output().len());
     }
 
-    pub(crate) fn infer(&self, source: impl Source, scratch: &mut [i32], input: &[X], output: &mut [Y]) {
-        kernels::convolve(&self.geometry, self.zero_point, &self.requantize, source, scratch, input, output);
+    pub(crate) fn infer(&self, source: impl Source, scratch: &mut [i32], tensors: Tensors<'_, X, Y>) {
+        kernels::convolve(&self.geometry, self.zero_point, &self.requantize, source, scratch, tensors);
     }
 
     pub(crate) fn infer_depthwise(
         &self,
         source: impl Source,
         scratch: &mut [i32],
-        input: &[X],
-        output: &mut [Y],
+        tensors: Tensors<'_, X, Y>,
     ) {
-        kernels::depthwise(&self.geometry, self.zero_point, &self.requantize, source, scratch, input, output);
+        kernels::depthwise(&self.geometry, self.zero_point, &self.requantize, source, scratch, tensors);
+    }
+}
+
+impl<X: Element> Convolution<'_, X, X> {
+    /// The tensors in one memory, where they begin at these elements.
+    #[inline(always)]
+    pub(crate) fn within<'t>(&self, memory: &'t mut [X], [input, output]: [usize; 2]) -> Tensors<'t, X, X> {
+        let Geometry { input: from, output: to, .. } = self.geometry;
+        Tensors::within(memory, input..input + from.len(), output..output + to.len())
     }
 }
 
@@ -140,7 +153,28 @@ impl<'a, X: Element, Y: Element> Conv2d<'a, X, Y> {
     pub fn infer(&self, input: &[X], scratch: &mut [i32], output: &mut [Y]) {
         self.convolution.check(input, output);
         assert!(scratch.len() >= self.scratch_words());
-        self.convolution.infer(self.kernels, scratch, input, output);
+        self.convolution.infer(self.kernels, scratch, Tensors::apart(input, output));
+    }
+}
+
+impl<X: Element> Conv2d<'_, X, X> {
+    /// Words of scratch that the layer needs where its output overlaps its input.
+    #[must_use]
+    pub const fn overlap_scratch_words(&self) -> usize {
+        self.convolution.overlap_scratch_words(false)
+    }
+
+    /// The same with both tensors in one memory, where they begin at elements that [`Geometry::overlap`] allows: at others
+    /// that overlap the output is none.
+    ///
+    /// # Panics
+    ///
+    /// If a tensor leaves the memory or the scratch is shorter than
+    /// [`overlap_scratch_words`](Self::overlap_scratch_words).
+    #[inline]
+    pub fn infer_within(&self, memory: &mut [X], places: [usize; 2], scratch: &mut [i32]) {
+        assert!(scratch.len() >= self.overlap_scratch_words());
+        self.convolution.infer(self.kernels, scratch, self.convolution.within(memory, places));
     }
 }
 
@@ -237,6 +271,37 @@ impl<'a, X: Element, Y: Element> CondConv2d<'a, X, Y> {
     pub fn infer(&self, input: &[X], routing: &[RoutingWeight], scratch: &mut [i32], output: &mut [Y]) {
         self.convolution.check(input, output);
         assert!(scratch.len() >= self.scratch_words());
-        self.convolution.infer(Mixture::new(&self.experts, routing), scratch, input, output);
+        self.convolution.infer(Mixture::new(&self.experts, routing), scratch, Tensors::apart(input, output));
+    }
+}
+
+impl<X: Element> CondConv2d<'_, X, X> {
+    /// Words of scratch that the layer needs where its output overlaps its input.
+    #[must_use]
+    pub const fn overlap_scratch_words(&self) -> usize {
+        self.convolution.overlap_scratch_words(true)
+    }
+
+    /// The same with both tensors in one memory, where they begin at elements that [`Geometry::overlap`] allows: at others
+    /// that overlap the output is none.
+    ///
+    /// # Panics
+    ///
+    /// If a tensor leaves the memory, `routing` is not one weight an expert, or the scratch is shorter than
+    /// [`overlap_scratch_words`](Self::overlap_scratch_words).
+    #[inline]
+    pub fn infer_within(
+        &self,
+        memory: &mut [X],
+        places: [usize; 2],
+        routing: &[RoutingWeight],
+        scratch: &mut [i32],
+    ) {
+        assert!(scratch.len() >= self.overlap_scratch_words());
+        self.convolution.infer(
+            Mixture::new(&self.experts, routing),
+            scratch,
+            self.convolution.within(memory, places),
+        );
     }
 }

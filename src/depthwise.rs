@@ -2,6 +2,7 @@
 
 use crate::conv::Convolution;
 use crate::kernel_source::StaticKernels;
+use crate::kernels::Tensors;
 use crate::mixing::Mixture;
 use crate::quantize::{Element, span};
 use crate::{Experts, Geometry, LayerError, Requantize, RoutingWeight};
@@ -91,7 +92,22 @@ impl<'a, X: Element, Y: Element> DepthwiseConv2d<'a, X, Y> {
     pub fn infer(&self, input: &[X], scratch: &mut [i32], output: &mut [Y]) {
         self.convolution.check(input, output);
         assert!(scratch.len() >= self.scratch_words());
-        self.convolution.infer_depthwise(self.kernels, scratch, input, output);
+        self.convolution.infer_depthwise(self.kernels, scratch, Tensors::apart(input, output));
+    }
+}
+
+impl<X: Element> DepthwiseConv2d<'_, X, X> {
+    /// The same with both tensors in one memory, where they begin at elements that [`Geometry::overlap`] allows: at others
+    /// that overlap the output is none.
+    ///
+    /// # Panics
+    ///
+    /// If a tensor leaves the memory or the scratch is shorter than
+    /// [`scratch_words`](Self::scratch_words).
+    #[inline]
+    pub fn infer_within(&self, memory: &mut [X], places: [usize; 2], scratch: &mut [i32]) {
+        assert!(scratch.len() >= self.scratch_words());
+        self.convolution.infer_depthwise(self.kernels, scratch, self.convolution.within(memory, places));
     }
 }
 
@@ -164,6 +180,35 @@ impl<'a, X: Element, Y: Element> CondDepthwiseConv2d<'a, X, Y> {
     pub fn infer(&self, input: &[X], routing: &[RoutingWeight], scratch: &mut [i32], output: &mut [Y]) {
         self.convolution.check(input, output);
         assert!(scratch.len() >= self.scratch_words());
-        self.convolution.infer_depthwise(Mixture::new(&self.experts, routing), scratch, input, output);
+        self.convolution.infer_depthwise(
+            Mixture::new(&self.experts, routing),
+            scratch,
+            Tensors::apart(input, output),
+        );
+    }
+}
+
+impl<X: Element> CondDepthwiseConv2d<'_, X, X> {
+    /// The same with both tensors in one memory, where they begin at elements that [`Geometry::overlap`] allows: at others
+    /// that overlap the output is none.
+    ///
+    /// # Panics
+    ///
+    /// If a tensor leaves the memory, `routing` is not one weight an expert, or the scratch is shorter than
+    /// [`scratch_words`](Self::scratch_words).
+    #[inline]
+    pub fn infer_within(
+        &self,
+        memory: &mut [X],
+        places: [usize; 2],
+        routing: &[RoutingWeight],
+        scratch: &mut [i32],
+    ) {
+        assert!(scratch.len() >= self.scratch_words());
+        self.convolution.infer_depthwise(
+            Mixture::new(&self.experts, routing),
+            scratch,
+            self.convolution.within(memory, places),
+        );
     }
 }

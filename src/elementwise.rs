@@ -110,10 +110,34 @@ impl<A: Element, B: Element, Y: Element> Add<A, B, Y> {
     }
 
     fn add(&self, a: &[A], b: &[B], output: &mut [Y]) {
-        let [for_a, for_b] = self.operands;
         for (output, (a, b)) in output.iter_mut().zip(a.iter().zip(b)) {
-            let rounded = round_shift(for_a.scaled(*a) + for_b.scaled(*b), self.shift);
-            *output = Y::saturate((self.zero_point + rounded).clamp(self.min, self.max));
+            *output = self.sum(*a, *b);
+        }
+    }
+
+    #[inline(always)]
+    fn sum(&self, a: A, b: B) -> Y {
+        let [for_a, for_b] = self.operands;
+        let rounded = round_shift(for_a.scaled(a) + for_b.scaled(b), self.shift);
+        Y::saturate((self.zero_point + rounded).clamp(self.min, self.max))
+    }
+}
+
+impl<A: Element, B: Element> Add<A, B, A> {
+    /// Adds a tensor to another, in its place.
+    ///
+    /// # Panics
+    ///
+    /// If a slice is not of the layer's shape.
+    #[inline]
+    pub fn infer_in_place(&self, a: &mut [A], b: &[B]) {
+        assert!(a.len() == self.input_len() && b.len() == a.len());
+        self.add_in_place(a, b);
+    }
+
+    fn add_in_place(&self, a: &mut [A], b: &[B]) {
+        for (a, b) in a.iter_mut().zip(b) {
+            *a = self.sum(*a, *b);
         }
     }
 }
@@ -202,10 +226,36 @@ impl<'a, A: Element, B: Element, Y: Element> Mul<'a, A, B, Y> {
     }
 
     fn multiply(&self, a: &[A], b: &[B], output: &mut [Y]) {
-        let [for_a, for_b] = self.zero_points;
         for (a, output) in a.chunks_exact(b.len()).zip(output.chunks_exact_mut(b.len())) {
             for (output, (a, b)) in output.iter_mut().zip(a.iter().zip(b)) {
-                *output = self.requantize.apply(0, (a.widen() - for_a) * (b.widen() - for_b));
+                *output = self.product(*a, *b);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn product(&self, a: A, b: B) -> Y {
+        let [for_a, for_b] = self.zero_points;
+        self.requantize.apply(0, (a.widen() - for_a) * (b.widen() - for_b))
+    }
+}
+
+impl<A: Element, B: Element> Mul<'_, A, B, A> {
+    /// Multiplies a tensor by a second one, in its place.
+    ///
+    /// # Panics
+    ///
+    /// If a slice is not of the layer's shape.
+    #[inline]
+    pub fn infer_in_place(&self, a: &mut [A], b: &[B]) {
+        assert!(a.len() == self.input_len() && b.len() == self.factor_len());
+        self.multiply_in_place(a, b);
+    }
+
+    fn multiply_in_place(&self, a: &mut [A], b: &[B]) {
+        for a in a.chunks_exact_mut(b.len()) {
+            for (a, b) in a.iter_mut().zip(b) {
+                *a = self.product(*a, *b);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use core::marker::PhantomData;
 
+use crate::kernels::Tensors;
 use crate::quantize::{Element, check_sum, check_zero_point};
 use crate::{Geometry, LayerError, Requantize, Shape, Window, kernels};
 
@@ -113,6 +114,12 @@ impl<X: Element> MaxPool2d<X> {
         }
     }
 
+    /// The layer's shapes.
+    #[must_use]
+    pub const fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
     /// Elements of the input.
     #[must_use]
     pub const fn input_len(&self) -> usize {
@@ -133,7 +140,22 @@ impl<X: Element> MaxPool2d<X> {
     #[inline]
     pub fn infer(&self, input: &[X], output: &mut [X]) {
         assert!(input.len() == self.input_len() && output.len() == self.output_len());
-        kernels::max_pool(&self.geometry, input, output);
+        kernels::max_pool(&self.geometry, Tensors::apart(input, output));
+    }
+}
+
+impl<X: Element> MaxPool2d<X> {
+    /// The same with both tensors in one memory, where they begin at elements that [`Geometry::overlap`] allows: at others
+    /// that overlap the output is none.
+    ///
+    /// # Panics
+    ///
+    /// If a tensor leaves the memory.
+    #[inline]
+    pub fn infer_within(&self, memory: &mut [X], [input, output]: [usize; 2]) {
+        let (from, to) = (input..input + self.input_len(), output..output + self.output_len());
+        let tensors = Tensors::within(memory, from, to);
+        kernels::max_pool(&self.geometry, tensors);
     }
 }
 
@@ -192,6 +214,12 @@ impl<'a, X: Element, Y: Element> AveragePool2d<'a, X, Y> {
         }
     }
 
+    /// The layer's shapes.
+    #[must_use]
+    pub const fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
     /// Elements of the input.
     #[must_use]
     pub const fn input_len(&self) -> usize {
@@ -213,7 +241,29 @@ impl<'a, X: Element, Y: Element> AveragePool2d<'a, X, Y> {
     pub fn infer(&self, input: &[X], output: &mut [Y]) {
         assert!(input.len() == self.input_len() && output.len() == self.output_len());
         let (shift, requantize) = (self.shift, &self.requantize);
-        kernels::average_pool(&self.geometry, self.zero_point, shift, requantize, input, output);
+        kernels::average_pool(
+            &self.geometry,
+            self.zero_point,
+            shift,
+            requantize,
+            Tensors::apart(input, output),
+        );
+    }
+}
+
+impl<X: Element> AveragePool2d<'_, X, X> {
+    /// The same with both tensors in one memory, where they begin at elements that [`Geometry::overlap`] allows: at others
+    /// that overlap the output is none.
+    ///
+    /// # Panics
+    ///
+    /// If a tensor leaves the memory.
+    #[inline]
+    pub fn infer_within(&self, memory: &mut [X], [input, output]: [usize; 2]) {
+        let (from, to) = (input..input + self.input_len(), output..output + self.output_len());
+        let tensors = Tensors::within(memory, from, to);
+        let (shift, requantize) = (self.shift, &self.requantize);
+        kernels::average_pool(&self.geometry, self.zero_point, shift, requantize, tensors);
     }
 }
 

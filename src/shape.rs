@@ -321,6 +321,27 @@ impl Geometry {
         }
     }
 
+    /// Words of scratch that a convolution needs whose output overlaps its input: kernels are mixed, or put in order, all at
+    /// once.
+    ///
+    /// ```
+    /// use condconv::{Geometry, Shape, Window};
+    /// let geometry = Geometry::new(Shape::new(8, 8, 4), 6, Window::new([3, 3]), 1).unwrap();
+    /// assert_eq!(geometry.overlap_scratch_words(true, true), geometry.scratch_words(6));
+    /// assert_eq!(geometry.overlap_scratch_words(true, false), geometry.scratch_words(0));
+    /// ```
+    #[must_use]
+    pub const fn overlap_scratch_words(&self, narrow: bool, mixed: bool) -> usize {
+        let columns = self.scratch_words(0);
+        let least = self.least_scratch_words(narrow, mixed);
+        let in_flash = least <= if narrow { columns } else { 0 };
+        match (in_flash, narrow) {
+            (true, _) => least,
+            (false, true) => self.scratch_words(self.output.channels),
+            (false, false) => self.scratch_words(self.output.channels) - columns,
+        }
+    }
+
     /// Words of scratch with which a depthwise convolution prepares the kernels of `channels` channels at a time, in whole
     /// fours. With fewer than four channels it is [`scratch_words`](Self::scratch_words).
     ///

@@ -8,6 +8,7 @@ mod helium;
 mod portable;
 #[cfg(condconv_kernels = "scalar")]
 mod scalar;
+mod tensors;
 #[cfg(not(condconv_kernels = "portable"))]
 mod windows;
 
@@ -32,6 +33,7 @@ impl<S: KernelSource + native::Source> Source for S {}
 pub(crate) use crate::kernel_source::KernelSource as Source;
 
 pub(crate) use portable::{dot, expert_dots, max_pool, mix};
+pub(crate) use tensors::Tensors;
 
 /// Convolves with kernels from a source. Once a kind of layer, not once a layer.
 #[inline(never)]
@@ -41,15 +43,15 @@ pub(crate) fn convolve<X: Element, Y: Element>(
     requantize: &Requantize<'_>,
     source: impl Source,
     scratch: &mut [i32],
-    input: &[X],
-    output: &mut [Y],
+    mut tensors: Tensors<'_, X, Y>,
 ) {
     #[cfg(not(condconv_kernels = "portable"))]
-    if let (Some(input), Some(output)) = (X::int8(input), Y::int8_mut(output)) {
-        return native::convolve(geometry, zero_point, &source, requantize, scratch, input, output);
+    if let Some(tensors) = tensors.int8() {
+        return native::convolve(geometry, zero_point, &source, requantize, scratch, tensors);
     }
-    portable::in_blocks(geometry, source, scratch, |channels, kernels| {
-        portable::convolve(geometry, zero_point, channels, kernels, requantize, input, output);
+    let least = if tensors.overlap() { geometry.output.channels } else { 1 };
+    portable::in_blocks(geometry, source, scratch, least, |channels, kernels| {
+        portable::convolve(geometry, zero_point, channels, kernels, requantize, &mut tensors);
     });
 }
 
@@ -61,15 +63,14 @@ pub(crate) fn depthwise<X: Element, Y: Element>(
     requantize: &Requantize<'_>,
     source: impl Source,
     scratch: &mut [i32],
-    input: &[X],
-    output: &mut [Y],
+    mut tensors: Tensors<'_, X, Y>,
 ) {
     #[cfg(not(condconv_kernels = "portable"))]
-    if let (Some(input), Some(output)) = (X::int8(input), Y::int8_mut(output)) {
-        return native::depthwise(geometry, zero_point, &source, requantize, scratch, input, output);
+    if let Some(tensors) = tensors.int8() {
+        return native::depthwise(geometry, zero_point, &source, requantize, scratch, tensors);
     }
-    portable::in_blocks(geometry, source, scratch, |channels, kernels| {
-        portable::depthwise(geometry, zero_point, channels, kernels, requantize, input, output);
+    portable::in_blocks(geometry, source, scratch, 1, |channels, kernels| {
+        portable::depthwise(geometry, zero_point, channels, kernels, requantize, &mut tensors);
     });
 }
 
@@ -115,29 +116,28 @@ pub(crate) fn average_pool<X: Element, Y: Element>(
     zero_point: i32,
     shift: u32,
     requantize: &Requantize<'_>,
-    input: &[X],
-    output: &mut [Y],
+    mut tensors: Tensors<'_, X, Y>,
 ) {
     let Geometry { input: shape, output: out_shape, window, .. } = *geometry;
     let channels = shape.channels;
-    for (pixel, outputs) in output.chunks_exact_mut(channels).enumerate() {
+    for pixel in 0..out_shape.pixels() {
         let (rows, first_row) = geometry.rows(pixel / out_shape.width);
         let (columns, first_column) = geometry.columns(pixel % out_shape.width);
         let count = rows.len() * columns.len();
         // Neighbouring taps of a row are one run of memory unless something lies between them.
         let (runs, run) =
             if window.dilation[1] == 1 { (1, columns.len() * channels) } else { (columns.len(), channels) };
-        for (block, outputs) in outputs.chunks_mut(POOL_CHANNELS).enumerate() {
+        for block in (0..channels).step_by(POOL_CHANNELS) {
             let mut sums = [-zero_point * count as i32; POOL_CHANNELS];
-            let sums = &mut sums[..outputs.len()];
+            let sums = &mut sums[..POOL_CHANNELS.min(channels - block)];
             for row in 0..rows.len() {
                 let first = (first_row + row * window.dilation[0]) * shape.width + first_column;
                 for column in 0..runs {
                     let at = (first + column * window.dilation[1]) * channels;
-                    add_pixels(channels, POOL_CHANNELS * block, &input[at..][..run], sums);
+                    add_pixels(channels, block, &tensors.input()[at..][..run], sums);
                 }
             }
-            for (output, sum) in outputs.iter_mut().zip(sums) {
+            for (output, sum) in tensors.output()[pixel * channels + block..].iter_mut().zip(sums) {
                 *output = requantize.apply(count - 1, *sum << shift);
             }
         }

@@ -2,6 +2,7 @@
 
 use core::ops::Range;
 
+use super::Tensors;
 use crate::kernel_source::{KernelSource, Kernels};
 use crate::quantize::{Element, round_shift};
 use crate::{Experts, Geometry, Requantize};
@@ -16,16 +17,17 @@ pub(crate) fn dot<X: Element, W: Element>(input: &[X], weights: &[W], zero_point
 ///
 /// # Panics
 ///
-/// If it has no room for one.
+/// If it has no room for `least` of them.
 #[inline(always)]
 pub(crate) fn in_blocks<S: KernelSource>(
     geometry: &Geometry,
     source: S,
     scratch: &mut [i32],
+    least: usize,
     mut inner_loop: impl FnMut(Range<usize>, &Kernels<'_, S::Weight>),
 ) {
     let step = source.block_channels(scratch);
-    assert!(step > 0);
+    assert!(step >= least);
     let mut first = 0;
     while first < geometry.output.channels {
         let block = first..geometry.output.channels.min(first + step);
@@ -41,8 +43,7 @@ pub(crate) fn convolve<X: Element, W: Element, Y: Element>(
     channels: Range<usize>,
     kernels: &Kernels<'_, W>,
     requantize: &Requantize<'_>,
-    input: &[X],
-    output: &mut [Y],
+    tensors: &mut Tensors<'_, X, Y>,
 ) {
     let Geometry { input: shape, output: out_shape, window, groups } = *geometry;
     let depth = geometry.group_channels();
@@ -50,9 +51,11 @@ pub(crate) fn convolve<X: Element, W: Element, Y: Element>(
     let group_outputs = out_shape.channels / groups;
     // Neighbouring taps of a row are one run of memory unless something lies between them.
     let whole_rows = geometry.whole_rows();
-    for y in 0..out_shape.height {
+    let backwards = tensors.backwards();
+    let at = |i: usize, len: usize| if backwards { len - 1 - i } else { i };
+    for y in (0..out_shape.height).map(|y| at(y, out_shape.height)) {
         let (rows, first_row) = geometry.rows(y);
-        for x in 0..out_shape.width {
+        for x in (0..out_shape.width).map(|x| at(x, out_shape.width)) {
             let (columns, first_column) = geometry.columns(x);
             let (taps, run) = if whole_rows { (1, columns.len() * depth) } else { (columns.len(), depth) };
             let pixel = (y * out_shape.width + x) * out_shape.channels;
@@ -67,11 +70,11 @@ pub(crate) fn convolve<X: Element, W: Element, Y: Element>(
                         let column = first_column + tap * window.dilation[1];
                         let from = (input_row + column) * shape.channels + group * depth;
                         let weight = (row * window.kernel[1] + columns.start + tap) * depth;
-                        accumulator +=
-                            dot(&input[from..from + run], &kernel[weight..weight + run], zero_point);
+                        let seen = &tensors.input()[from..from + run];
+                        accumulator += dot(seen, &kernel[weight..weight + run], zero_point);
                     }
                 }
-                output[pixel + channel] = requantize.apply(channel, accumulator);
+                tensors.output()[pixel + channel] = requantize.apply(channel, accumulator);
             }
         }
     }
@@ -84,8 +87,7 @@ pub(crate) fn depthwise<X: Element, W: Element, Y: Element>(
     channels: Range<usize>,
     kernels: &Kernels<'_, W>,
     requantize: &Requantize<'_>,
-    input: &[X],
-    output: &mut [Y],
+    tensors: &mut Tensors<'_, X, Y>,
 ) {
     let Geometry { input: shape, output: out_shape, window, .. } = *geometry;
     for y in 0..out_shape.height {
@@ -103,10 +105,10 @@ pub(crate) fn depthwise<X: Element, W: Element, Y: Element>(
                         let input_column = first_column + j * window.dilation[1];
                         let from = (input_row + input_column) * shape.channels + channel;
                         let weight = kernel[row * window.kernel[1] + column].widen();
-                        accumulator += weight * (input[from].widen() - zero_point);
+                        accumulator += weight * (tensors.input()[from].widen() - zero_point);
                     }
                 }
-                output[pixel + channel] = requantize.apply(channel, accumulator);
+                tensors.output()[pixel + channel] = requantize.apply(channel, accumulator);
             }
         }
     }
@@ -193,13 +195,14 @@ fn taps(geometry: &Geometry, y: usize, x: usize) -> impl Iterator<Item = usize> 
 }
 
 /// The largest element of each window, channel by channel.
-pub(crate) fn max_pool<X: Element>(geometry: &Geometry, input: &[X], output: &mut [X]) {
+pub(crate) fn max_pool<X: Element>(geometry: &Geometry, mut tensors: Tensors<'_, X, X>) {
     let shape = geometry.output();
-    for (pixel, outputs) in output.chunks_exact_mut(shape.channels).enumerate() {
+    for pixel in 0..shape.pixels() {
         let taps = taps(geometry, pixel / shape.width, pixel % shape.width);
-        for (channel, output) in outputs.iter_mut().enumerate() {
+        for channel in 0..shape.channels {
+            let input = tensors.input();
             let largest = taps.clone().map(|tap| input[tap + channel].widen()).fold(X::MIN, i32::max);
-            *output = X::saturate(largest);
+            tensors.output()[pixel * shape.channels + channel] = X::saturate(largest);
         }
     }
 }

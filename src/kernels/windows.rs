@@ -186,10 +186,16 @@ pub(super) fn have_room(places: [usize; PIXELS], channels: usize, output: &[i8])
 /// Calls `each` with four output pixels after the other: row and column of each, and its number in the map. Past the last pixel
 /// the last is repeated.
 #[inline(always)]
-pub(super) fn each_pixels(shape: Shape, mut each: impl FnMut([[usize; 2]; PIXELS], [usize; PIXELS])) {
+pub(super) fn each_pixels(
+    shape: Shape,
+    backwards: bool,
+    mut each: impl FnMut([[usize; 2]; PIXELS], [usize; PIXELS]),
+) {
     let last = shape.pixels() - 1;
-    let [mut y, mut x] = [0, 0];
-    for first in (0..=last).step_by(PIXELS) {
+    let mut first = if backwards { last / PIXELS * PIXELS } else { 0 };
+    let [mut y, mut x] = if backwards { [first / shape.width, first % shape.width] } else { [0; 2] };
+    loop {
+        let start = [y, x];
         let numbers = core::array::from_fn(|lane| last.min(first + lane));
         let mut pixels = [[0; 2]; PIXELS];
         for pixel in &mut pixels {
@@ -201,5 +207,20 @@ pub(super) fn each_pixels(shape: Shape, mut each: impl FnMut([[usize; 2]; PIXELS
             }
         }
         each(pixels, numbers);
+        if !backwards {
+            first += PIXELS;
+            if first > last {
+                return;
+            }
+            continue;
+        }
+        if first == 0 {
+            return;
+        }
+        first -= PIXELS;
+        [y, x] = start;
+        for _ in 0..PIXELS {
+            [y, x] = if x > 0 { [y, x - 1] } else { [y - 1, shape.width - 1] };
+        }
     }
 }

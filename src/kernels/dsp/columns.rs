@@ -11,28 +11,31 @@ use crate::quantize::Element;
 /// Four numbers that each of four pixels sees.
 pub(super) type Group = [i32; 2 * PIXELS];
 
-/// The columns of the windows of one group's input channels.
-#[derive(Clone, Copy)]
+/// The columns of four pixels.
 pub(super) struct Columns<'a> {
-    windows: Windows<'a>,
     zero_point: i32,
+    words: &'a mut [i32],
+    /// Where padding, or what pixels see, is put together.
+    staged: &'a mut [i8],
 }
 
 impl<'a> Columns<'a> {
-    /// The staged bytes are where padding, or what pixels see, is put together; from then on they are for
-    /// [`put`](Self::put) only.
-    pub(super) fn new(windows: Windows<'a>, zero_point: i32, staged: &mut [i8]) -> Self {
+    pub(super) fn new(zero_point: i32, words: &'a mut [i32], staged: &'a mut [i8]) -> Self {
         staged.fill(i8::saturate(zero_point));
-        Self { windows, zero_point }
+        Self { zero_point, words, staged }
+    }
+
+    pub(super) const fn words(&self) -> &[i32] {
+        self.words
     }
 
     /// Puts what four pixels see, less the zero point, into the columns; padding is zero.
     #[inline(never)]
-    pub(super) fn put(&self, pixels: [[usize; 2]; PIXELS], columns: &mut [i32], staged: &mut [i8]) {
-        let mut groups = columns.as_chunks_mut::<{ 2 * PIXELS }>().0;
+    pub(super) fn put(&mut self, windows: &Windows<'_>, pixels: [[usize; 2]; PIXELS]) {
+        let mut groups = self.words.as_chunks_mut::<{ 2 * PIXELS }>().0;
         let offset = both(-self.zero_point);
-        if self.windows.geometry.runs_are_words() {
-            return self.windows.each_run(pixels, staged, |runs| {
+        if windows.geometry.runs_are_words() {
+            return windows.each_run(pixels, self.staged, |runs| {
                 let run;
                 (run, groups) = core::mem::take(&mut groups).split_at_mut(runs[0].len() / 4);
                 spread(runs, offset, run);
@@ -40,21 +43,21 @@ impl<'a> Columns<'a> {
         }
         // Runs end within words, so they are put together as bytes first. Past the last kernels are zero.
         let len = 4 * groups.len();
-        for (pixel, bytes) in pixels.into_iter().zip(staged.chunks_exact_mut(len)) {
-            self.stage(self.windows.corner(pixel), bytes);
+        for (pixel, bytes) in pixels.into_iter().zip(self.staged.chunks_exact_mut(len)) {
+            stage(windows, windows.corner(pixel), self.zero_point, bytes);
         }
-        let mut lanes = staged.chunks_exact(len);
+        let mut lanes = self.staged.chunks_exact(len);
         spread(core::array::from_fn(|_| lanes.next().unwrap_or_default()), offset, groups);
     }
+}
 
-    /// Copies what one pixel sees.
-    fn stage(&self, corner: Corner, bytes: &mut [i8]) {
-        let columns = self.windows.columns_inside(corner);
-        if self.windows.meets_padding(corner, &columns) {
-            bytes.fill(i8::saturate(self.zero_point));
-        }
-        self.windows.each_run_inside(corner, &columns, |at, run| copy(run, &mut bytes[at..]));
+/// Copies what one pixel sees.
+fn stage(windows: &Windows<'_>, corner: Corner, zero_point: i32, bytes: &mut [i8]) {
+    let columns = windows.columns_inside(corner);
+    if windows.meets_padding(corner, &columns) {
+        bytes.fill(i8::saturate(zero_point));
     }
+    windows.each_run_inside(corner, &columns, |at, run| copy(run, &mut bytes[at..]));
 }
 
 /// Copies a few bytes, which a call of `memcpy` is too long for.

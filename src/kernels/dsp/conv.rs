@@ -7,6 +7,7 @@ use super::mix::mix;
 use super::multiply::{Block, Weights};
 use super::order::{Order, put};
 use crate::kernel_source::StaticKernels;
+use crate::kernels::Tensors;
 use crate::kernels::windows::{PIXELS, Windows, bound, each_pixels};
 use crate::mixing::Mixture;
 use crate::{Geometry, Requantize};
@@ -58,7 +59,8 @@ impl Source for Mixture<'_> {
 ///
 /// # Panics
 ///
-/// If it has no room for the columns, or none for a kernel that does not lie in flash in whole words.
+/// If it has no room for the columns, or none for kernels that do not lie in flash in whole words: one of them, or all
+/// where the output may overlap the input.
 #[inline(never)]
 pub(crate) fn convolve(
     geometry: &Geometry,
@@ -66,40 +68,38 @@ pub(crate) fn convolve(
     source: &impl Source,
     requantize: &Requantize<'_>,
     scratch: &mut [i32],
-    input: &[i8],
-    output: &mut [i8],
+    mut tensors: Tensors<'_, i8, i8>,
 ) {
     let (columns, rest) = scratch.split_at_mut(PIXELS * geometry.kernel_words());
     let (staged, rest) = rest.split_at_mut(geometry.staged_words());
-    let staged: &mut [i8] = bytemuck::must_cast_slice_mut(staged);
+    let mut columns = Columns::new(zero_point, columns, bytemuck::must_cast_slice_mut(staged));
     let group_channels = geometry.output.channels / geometry.groups;
+    let pair_words = 2 * geometry.kernel_words();
+    let step = rest.len() / (pair_words + 2) * 2;
+    let least = if tensors.overlap() { group_channels } else { 1 };
     for group in 0..geometry.groups {
-        let windows = Columns::new(Windows::new(geometry, group, input), zero_point, staged);
         let channels = group * group_channels..(group + 1) * group_channels;
         let mut run = |channels: Range<usize>, weights: Weights<'_>, bias: &[i32]| {
             let multipliers = &requantize.multipliers()[channels.clone()];
             let block = Block { weights, bias, multipliers, zero_point: requantize.zero_point() };
             convolve_block(
                 geometry,
-                &windows,
+                group,
                 &block,
                 requantize.bounds(),
                 channels,
-                columns,
-                staged,
-                output,
+                &mut columns,
+                &mut tensors,
             );
         };
-        let pair_words = 2 * geometry.kernel_words();
-        let step = rest.len() / (pair_words + 2) * 2;
         if let Some(kernels) = source.in_flash()
-            && step < WIDE_CHANNELS.min(group_channels)
+            && step < least.max(WIDE_CHANNELS.min(group_channels))
         {
             let weights = Weights::Narrow(kernels.of(channels.clone()));
             run(channels.clone(), weights, &kernels.bias()[channels]);
             continue;
         }
-        assert!(step > 0);
+        assert!(step >= least);
         let (kernels, bias) = rest.split_at_mut(step / 2 * pair_words);
         for first in channels.clone().step_by(step) {
             let channels = first..channels.end.min(first + step);
@@ -114,23 +114,23 @@ pub(crate) fn convolve(
     }
 }
 
-/// Convolves all pixels with a block of channels.
+/// Convolves all pixels with a block of a group's channels.
 #[inline(never)]
-#[allow(clippy::too_many_arguments, reason = "a loop, not an interface")]
 fn convolve_block(
     geometry: &Geometry,
-    windows: &Columns<'_>,
+    group: usize,
     block: &Block<'_>,
     bounds: (i32, i32),
     channels: Range<usize>,
-    columns: &mut [i32],
-    staged: &mut [i8],
-    output: &mut [i8],
+    columns: &mut Columns<'_>,
+    tensors: &mut Tensors<'_, i8, i8>,
 ) {
     let shape = geometry.output;
-    each_pixels(shape, |pixels, numbers| {
-        windows.put(pixels, columns, staged);
-        block.multiply(columns, numbers.map(|number| number * shape.channels + channels.start), output);
+    each_pixels(shape, tensors.backwards(), |pixels, numbers| {
+        columns.put(&Windows::new(geometry, group, tensors.input()), pixels);
+        let output = tensors.output();
+        let places = numbers.map(|number| number * shape.channels + channels.start);
+        block.multiply(columns.words(), places, output);
         bound(bounds, numbers[0]..numbers[PIXELS - 1] + 1, shape.channels, channels.clone(), output);
     });
 }

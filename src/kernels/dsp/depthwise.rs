@@ -5,6 +5,7 @@ use core::ops::Range;
 use super::conv::{Source, convolve};
 use super::order::Order;
 use super::taps::{Block, Run};
+use crate::kernels::Tensors;
 use crate::kernels::windows::bound;
 use crate::{Geometry, Requantize};
 
@@ -27,12 +28,11 @@ pub(crate) fn depthwise(
     source: &impl Source,
     requantize: &Requantize<'_>,
     scratch: &mut [i32],
-    input: &[i8],
-    output: &mut [i8],
+    mut tensors: Tensors<'_, i8, i8>,
 ) {
     let channels = geometry.output.channels;
     if channels < QUAD {
-        return convolve(geometry, zero_point, source, requantize, scratch, input, output);
+        return convolve(geometry, zero_point, source, requantize, scratch, tensors);
     }
     let words = 2 * geometry.window.taps();
     let step = scratch.len() / (words + QUAD);
@@ -61,7 +61,7 @@ pub(crate) fn depthwise(
             input_zero_point: zero_point,
             zero_point: requantize.zero_point(),
         };
-        convolve_block(geometry, &prepared, requantize.bounds(), block, input, output);
+        convolve_block(geometry, &prepared, requantize.bounds(), block, &mut tensors);
     }
 }
 
@@ -73,8 +73,7 @@ fn convolve_block(
     block: &Block<'_>,
     bounds: (i32, i32),
     channels: Range<usize>,
-    input: &[i8],
-    output: &mut [i8],
+    tensors: &mut Tensors<'_, i8, i8>,
 ) {
     let Geometry { input: shape, output: out_shape, window, .. } = *geometry;
     let mut xs = 0..out_shape.width;
@@ -101,10 +100,10 @@ fn convolve_block(
                 tap: rows.start * window.kernel[1] + columns.start,
                 kernel_columns: window.kernel[1],
             };
-            block.multiply(&run, input, output);
+            block.multiply(&run, tensors);
             x += pixels;
         }
         let row = y * out_shape.width..(y + 1) * out_shape.width;
-        bound(bounds, row, out_shape.channels, channels.clone(), output);
+        bound(bounds, row, out_shape.channels, channels.clone(), tensors.output());
     }
 }

@@ -1,5 +1,7 @@
 //! The inner loop of depthwise convolutions.
 
+use crate::kernels::Tensors;
+
 /// Kernels of a block of channels, ready to be multiplied: two words a tap of four channels.
 pub(super) struct Block<'a> {
     pub(super) kernels: &'a [i32],
@@ -35,7 +37,7 @@ impl Block<'_> {
     /// # Panics
     ///
     /// If the run leaves the input, the output or the kernels, or lengths do not fit together.
-    pub(super) fn multiply(&self, run: &Run, input: &[i8], output: &mut [i8]) {
+    pub(super) fn multiply(&self, run: &Run, tensors: &mut Tensors<'_, i8, i8>) {
         let channels = self.bias.len();
         let kernel_words = self.kernels.len() / (channels / 4).max(1);
         assert!(
@@ -45,7 +47,7 @@ impl Block<'_> {
                 && self.kernels.len() == kernel_words * (channels / 4)
                 && run.pixels > 0
                 && run.columns <= run.kernel_columns
-                && output.len() >= run.output + (run.pixels - 1) * run.output_step + channels
+                && tensors.output().len() >= run.output + (run.pixels - 1) * run.output_step + channels
         );
         if run.rows > 0 && run.columns > 0 {
             let (rows, columns) = (run.rows - 1, run.columns - 1);
@@ -54,27 +56,28 @@ impl Block<'_> {
                 + rows * run.row_step
                 + columns * run.column_step;
             assert!(
-                input.len() >= last + channels
+                tensors.input().len() >= last + channels
                     && kernel_words >= 2 * (run.tap + rows * run.kernel_columns + run.columns)
             );
         }
         #[cfg(target_arch = "arm")]
-        self.native(run, kernel_words, input, output);
+        self.native(run, kernel_words, tensors);
         #[cfg(not(target_arch = "arm"))]
-        self.computed(run, kernel_words, input, output);
+        self.computed(run, kernel_words, tensors);
     }
 
     #[cfg(target_arch = "arm")]
     #[allow(unsafe_code, reason = "a loop that the compiler does not find")]
-    fn native(&self, run: &Run, kernel_words: usize, input: &[i8], output: &mut [i8]) {
+    fn native(&self, run: &Run, kernel_words: usize, tensors: &mut Tensors<'_, i8, i8>) {
+        let (input, output) = tensors.pointers();
         let mut call = arm::Call {
             bias: self.bias.as_ptr(),
             multipliers: self.multipliers.as_ptr(),
             bias_end: self.bias.as_ptr_range().end,
             kernel: self.kernels.as_ptr().wrapping_add(2 * run.tap),
             kernel_bytes: 4 * kernel_words,
-            input: input.as_ptr().wrapping_add(run.input),
-            output: output.as_mut_ptr().wrapping_add(run.output),
+            input: input.wrapping_add(run.input),
+            output: output.wrapping_add(run.output),
             zero_point: self.zero_point,
             offset: super::both(-self.input_zero_point),
             rows: run.rows,
@@ -88,12 +91,13 @@ impl Block<'_> {
         };
         // SAFETY: the assertions above say that the last tap of the last pixel lies within the input and the kernel, that the
         // last output lies within the output, and no tap and no output lies further; that there are four biases and
-        // multipliers, and a kernel, for every four channels. Nothing else refers to the output.
+        // multipliers, and a kernel, for every four channels. Nothing else refers to the output but the input where they
+        // overlap, and that too by its pointer only.
         unsafe { arm::multiply(&mut call) };
     }
 
     #[cfg(not(target_arch = "arm"))]
-    fn computed(&self, run: &Run, kernel_words: usize, input: &[i8], output: &mut [i8]) {
+    fn computed(&self, run: &Run, kernel_words: usize, tensors: &mut Tensors<'_, i8, i8>) {
         use super::instructions::{smlabb, smlatt, smmlar};
         use super::{both, widen};
         let offset = both(-self.input_zero_point);
@@ -108,7 +112,7 @@ impl Block<'_> {
                             + row * run.row_step
                             + column * run.column_step;
                         let [even, odd] =
-                            widen(core::array::from_fn(|i| input[at + channels.start + i]), offset);
+                            widen(core::array::from_fn(|i| tensors.input()[at + channels.start + i]), offset);
                         let tap = 2 * (run.tap + row * run.kernel_columns + column);
                         a = smlabb(even, kernel[tap], a);
                         b = smlabb(odd, kernel[tap + 1], b);
@@ -118,7 +122,7 @@ impl Block<'_> {
                 }
                 let multipliers = &self.multipliers[channels.clone()];
                 for (i, (sum, multiplier)) in [a, b, c, d].into_iter().zip(multipliers).enumerate() {
-                    output[run.output + pixel * run.output_step + channels.start + i] =
+                    tensors.output()[run.output + pixel * run.output_step + channels.start + i] =
                         smmlar(sum, *multiplier, self.zero_point).clamp(-128, 127) as i8;
                 }
             }

@@ -4,8 +4,8 @@ use super::VECTOR;
 use super::columns::Columns;
 use super::multiply::{Block, Weight};
 use crate::kernel_source::KernelSource;
-use crate::kernels::dsp;
 use crate::kernels::windows::{PIXELS, Windows, each_pixels};
+use crate::kernels::{Tensors, dsp};
 use crate::{Geometry, Requantize};
 
 /// Most channels in a block: their biases lie on the stack.
@@ -28,8 +28,7 @@ pub(crate) fn convolve(
     source: &impl Source,
     requantize: &Requantize<'_>,
     scratch: &mut [i32],
-    input: &[i8],
-    output: &mut [i8],
+    mut tensors: Tensors<'_, i8, i8>,
 ) {
     let (columns, rest) = scratch.split_at_mut(geometry.scratch_words(0));
     // Kernels of four weights leave less than a vector for each pixel.
@@ -39,9 +38,8 @@ pub(crate) fn convolve(
     let columns = if columns.len() < columns_len { &mut few } else { &mut columns[..columns_len] };
     let group_channels = geometry.output.channels / geometry.groups;
     let step = source.block_channels(rest).min(CHANNELS);
-    assert!(step > 0);
+    assert!(step >= if tensors.overlap() { group_channels } else { 1 });
     for group in 0..geometry.groups {
-        let columns_of = Columns::new(Windows::new(geometry, group, input), zero_point);
         let channels = group * group_channels..(group + 1) * group_channels;
         for first in channels.clone().step_by(step) {
             let channels = first..channels.end.min(first + step);
@@ -55,7 +53,7 @@ pub(crate) fn convolve(
                 zero_point: requantize.zero_point(),
                 bounds: requantize.bounds(),
             };
-            convolve_block(geometry, &columns_of, &block, first, columns, output);
+            convolve_block(geometry, group, zero_point, &block, first, columns, &mut tensors);
         }
     }
 }
@@ -64,15 +62,17 @@ pub(crate) fn convolve(
 #[inline(never)]
 fn convolve_block<W: Weight>(
     geometry: &Geometry,
-    columns_of: &Columns<'_>,
+    group: usize,
+    zero_point: i32,
     block: &Block<'_, W>,
     first: usize,
     columns: &mut [i8],
-    output: &mut [i8],
+    tensors: &mut Tensors<'_, i8, i8>,
 ) {
     let shape = geometry.output;
-    each_pixels(shape, |pixels, numbers| {
-        columns_of.put(pixels, columns);
-        block.multiply(columns, numbers.map(|number| number * shape.channels + first), output);
+    each_pixels(shape, tensors.backwards(), |pixels, numbers| {
+        Columns::new(Windows::new(geometry, group, tensors.input()), zero_point).put(pixels, columns);
+        let places = numbers.map(|number| number * shape.channels + first);
+        block.multiply(columns, places, tensors.output());
     });
 }

@@ -47,9 +47,8 @@ impl Channels<'_> {
         columns: &[i32],
         input: *const i8,
         places: [usize; PIXELS],
-        output: &mut [i8],
+        output: *mut i8,
     ) -> Call {
-        let output = output.as_mut_ptr();
         let whole = &columns[..columns.len() / 4 * 4];
         let starts = self.starts.as_ptr_range();
         Call {

@@ -3,8 +3,8 @@
 use super::call::Channels;
 use super::columns::{Columns, tap_words};
 use super::{BLOCK, Source, Weights, sum};
-use crate::kernels::portable;
 use crate::kernels::windows::{Windows, bound, each_pixels};
+use crate::kernels::{Tensors, portable};
 use crate::quantize::Element;
 use crate::{Geometry, Requantize};
 
@@ -20,16 +20,17 @@ pub(crate) fn convolve<S: Source>(
     source: &S,
     requantize: &Requantize<'_>,
     scratch: &mut [i32],
-    input: &[i8],
-    output: &mut [i8],
+    mut tensors: Tensors<'_, i8, i8>,
 ) {
     let packed = S::Weight::MAX == <i8 as Element>::MAX;
     let padding_words = geometry.group_channels().div_ceil(4);
     let words = padding_words + geometry.kernel_len() * tap_words(packed);
+    let group_channels = geometry.output.channels / geometry.groups;
+    let least = if tensors.overlap() { group_channels } else { 1 };
     // In the least scratch that there may be int16 kernels have no room beside their columns.
-    if scratch.len() < words || source.block_channels(&scratch[words..]) == 0 {
-        return portable::in_blocks(geometry, *source, scratch, |channels, kernels| {
-            portable::convolve(geometry, zero_point, channels, kernels, requantize, input, output);
+    if scratch.len() < words || source.block_channels(&scratch[words..]).min(BLOCK) < least {
+        return portable::in_blocks(geometry, *source, scratch, least, |channels, kernels| {
+            portable::convolve(geometry, zero_point, channels, kernels, requantize, &mut tensors);
         });
     }
     let (columns, rest) = scratch.split_at_mut(words);
@@ -37,10 +38,7 @@ pub(crate) fn convolve<S: Source>(
     let padding: &mut [i8] = bytemuck::must_cast_slice_mut(padding);
     padding.fill(i8::saturate(zero_point));
     let step = source.block_channels(rest).min(BLOCK);
-    let group_channels = geometry.output.channels / geometry.groups;
     for group in 0..geometry.groups {
-        let windows = Windows::new(geometry, group, input);
-        let windows = Columns { windows, padding: &padding[..geometry.group_channels()], packed };
         let end = (group + 1) * group_channels;
         for first in (group * group_channels..end).step_by(step) {
             let channels = first..end.min(first + step);
@@ -52,8 +50,11 @@ pub(crate) fn convolve<S: Source>(
             let block = Channels { starts, multipliers, zero_point: requantize.zero_point() };
             let weights = Weights::of(&kernels);
             let all_channels = geometry.output.channels;
-            each_pixels(geometry.output, |pixels, numbers| {
-                windows.put(pixels, columns);
+            each_pixels(geometry.output, tensors.backwards(), |pixels, numbers| {
+                let windows = Windows::new(geometry, group, tensors.input());
+                let padding = &padding[..geometry.group_channels()];
+                Columns { windows, padding, packed }.put(pixels, columns);
+                let output = tensors.output();
                 weights.multiply(
                     &block,
                     columns,

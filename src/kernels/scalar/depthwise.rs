@@ -2,8 +2,8 @@
 
 use super::call::Channels;
 use super::{BLOCK, Source, Weights, sum};
-use crate::kernels::portable;
 use crate::kernels::windows::{PIXELS, Windows, bound, each_pixels};
+use crate::kernels::{Tensors, portable};
 use crate::quantize::Element;
 use crate::{Geometry, Requantize};
 
@@ -15,19 +15,17 @@ pub(crate) fn depthwise<S: Source>(
     source: &S,
     requantize: &Requantize<'_>,
     scratch: &mut [i32],
-    input: &[i8],
-    output: &mut [i8],
+    mut tensors: Tensors<'_, i8, i8>,
 ) {
     let words = PIXELS * geometry.window.taps();
     // The least scratch that there may be has no room for the taps of four pixels.
     if scratch.len() < words || source.block_channels(&scratch[words..]) == 0 {
-        return portable::in_blocks(geometry, *source, scratch, |channels, kernels| {
-            portable::depthwise(geometry, zero_point, channels, kernels, requantize, input, output);
+        return portable::in_blocks(geometry, *source, scratch, 1, |channels, kernels| {
+            portable::depthwise(geometry, zero_point, channels, kernels, requantize, &mut tensors);
         });
     }
     let (offsets, rest) = scratch.split_at_mut(words);
     let padding = [i8::saturate(zero_point); BLOCK];
-    let windows = Windows::new(geometry, 0, input);
     let all_channels = geometry.output.channels;
     let step = source.block_channels(rest).min(BLOCK);
     for first in (0..all_channels).step_by(step) {
@@ -39,11 +37,12 @@ pub(crate) fn depthwise<S: Source>(
         let multipliers = &requantize.multipliers()[channels.clone()];
         let block = Channels { starts, multipliers, zero_point: requantize.zero_point() };
         let weights = Weights::of(&kernels);
-        each_pixels(geometry.output, |pixels, numbers| {
-            let taps = Taps::find(&windows, pixels, &input[first..], &padding, offsets);
-            taps.multiply(weights, &block, numbers.map(|number| number * all_channels + first), output);
+        each_pixels(geometry.output, tensors.backwards(), |pixels, numbers| {
+            let taps = Taps::find(geometry, pixels, first, &padding, tensors.input(), offsets);
+            let places = numbers.map(|number| number * all_channels + first);
+            taps.multiply(weights, &block, places, &mut tensors);
             let [from, .., to] = numbers;
-            bound(requantize.bounds(), from..to + 1, all_channels, channels.clone(), output);
+            bound(requantize.bounds(), from..to + 1, all_channels, channels.clone(), tensors.output());
         });
     }
 }
@@ -51,24 +50,26 @@ pub(crate) fn depthwise<S: Source>(
 /// Where the taps of four pixels lie: offsets of channels of the input, or of padding, from the input's first.
 struct Taps<'a> {
     offsets: &'a [i32],
-    input: &'a [i8],
     padding: &'a [i8; BLOCK],
-    /// Channels that lie at each offset.
+    /// The first channel that is convolved, and all that lie at each offset.
+    first: usize,
     channels: usize,
 }
 
 impl<'a> Taps<'a> {
     #[inline(never)]
     fn find(
-        windows: &Windows<'_>,
+        geometry: &Geometry,
         pixels: [[usize; 2]; PIXELS],
-        input: &'a [i8],
+        first: usize,
         padding: &'a [i8; BLOCK],
+        input: &[i8],
         offsets: &'a mut [i32],
     ) -> Self {
+        let windows = Windows::new(geometry, 0, input);
         let corners = pixels.map(|pixel| windows.corner(pixel));
-        let outside = outside(input, padding);
-        let [_, columns] = windows.geometry.window.kernel;
+        let outside = outside(&input[first..], padding);
+        let [_, columns] = geometry.window.kernel;
         let [mut row, mut column] = [0, 0];
         for tap in offsets.as_chunks_mut::<PIXELS>().0 {
             *tap = corners.map(|corner| windows.offset(corner, row, column).map_or(outside, |at| at as i32));
@@ -77,7 +78,7 @@ impl<'a> Taps<'a> {
                 [row, column] = [row + 1, 0];
             }
         }
-        Self { offsets, input, padding, channels: windows.geometry.input.channels }
+        Self { offsets, padding, first, channels: geometry.input.channels }
     }
 
     /// Convolves the four pixels with all channels; `places` is where their outputs lie. Outputs are bounded by int8 only.
@@ -90,18 +91,18 @@ impl<'a> Taps<'a> {
         weights: Weights<'_>,
         channels: &Channels<'_>,
         places: [usize; PIXELS],
-        output: &mut [i8],
+        tensors: &mut Tensors<'_, i8, i8>,
     ) {
         let count = channels.starts.len();
         assert!(
-            channels.fit(places, output)
-                && count <= self.padding.len().min(self.channels)
+            channels.fit(places, tensors.output())
+                && count <= self.padding.len().min(self.channels - self.first)
                 && weights.len() == self.offsets.len() / PIXELS * count
         );
         #[cfg(target_arch = "arm")]
-        self.native(weights, channels, places, output);
+        self.native(weights, channels, places, tensors);
         #[cfg(not(target_arch = "arm"))]
-        self.computed(weights, channels, places, output);
+        self.computed(weights, channels, places, tensors);
     }
 
     #[cfg(target_arch = "arm")]
@@ -111,12 +112,14 @@ impl<'a> Taps<'a> {
         weights: Weights<'_>,
         channels: &Channels<'_>,
         places: [usize; PIXELS],
-        output: &mut [i8],
+        tensors: &mut Tensors<'_, i8, i8>,
     ) {
         use super::thumb;
-        let mut call = channels.call(self.offsets, self.input.as_ptr(), places, output);
+        let (input, output) = tensors.pointers();
+        let mut call = channels.call(self.offsets, input.wrapping_add(self.first), places, output);
         // SAFETY: the caller has checked that there are channels, a weight of each for every tap, and room for the outputs. At
-        // each offset there are as many numbers as channels. Nothing else refers to the output.
+        // each offset there are as many numbers as channels. Nothing else refers to the output but the input where they
+        // overlap, and that too by its pointer only.
         unsafe {
             match weights {
                 Weights::Static(weights) => thumb::depthwise_static(&mut call, weights.as_ptr()),
@@ -131,7 +134,7 @@ impl<'a> Taps<'a> {
         weights: Weights<'_>,
         channels: &Channels<'_>,
         places: [usize; PIXELS],
-        output: &mut [i8],
+        tensors: &mut Tensors<'_, i8, i8>,
     ) {
         let taps = self.offsets.as_chunks::<PIXELS>().0;
         for (channel, &start) in channels.starts.iter().enumerate() {
@@ -142,15 +145,16 @@ impl<'a> Taps<'a> {
                     Weights::Mixed(weights) => weights[k].into(),
                 };
                 for (sum, &offset) in sums.iter_mut().zip(offsets) {
-                    let seen = if offset == outside(self.input, self.padding) {
+                    let input = &tensors.input()[self.first..];
+                    let seen = if offset == outside(input, self.padding) {
                         self.padding[channel]
                     } else {
-                        self.input[offset as usize + channel]
+                        input[offset as usize + channel]
                     };
                     *sum = sum.wrapping_add(weight * i32::from(seen));
                 }
             }
-            channels.put(channel, sums, places, output);
+            channels.put(channel, sums, places, tensors.output());
         }
     }
 }

@@ -35,7 +35,7 @@ impl Weights<'_> {
     #[allow(unsafe_code, reason = "loops that the compiler does not find")]
     fn native(&self, channels: &Channels<'_>, columns: &[i32], places: [usize; PIXELS], output: &mut [i8]) {
         use super::thumb;
-        let mut call = channels.call(columns, core::ptr::null(), places, output);
+        let mut call = channels.call(columns, core::ptr::null(), places, output.as_mut_ptr());
         // SAFETY: the caller has checked that there are channels, a weight of each for every tap of the columns, and room for
         // the outputs. Nothing else refers to these.
         unsafe {
