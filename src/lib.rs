@@ -79,7 +79,7 @@ pub use elementwise::{Add, Mul, Operand};
 pub use error::{LayerError, checked};
 pub use kernel_source::StaticKernels;
 pub use linear::{CondLinear, Linear};
-pub use memory::{Aligned, disjoint, head, may_write_last};
+pub use memory::{Aligned, Placed, disjoint, elements, none_meet};
 pub use mixing::Experts;
 pub use observe::{Observer, RoutingTrace};
 pub use overlap::Overlap;
@@ -94,4 +94,4 @@ pub const MAX_EXPERTS: usize = 32;
 
 /// Version of the layout of weights and of the arguments of layers. A generated module asserts that it is the
 /// one it was made for.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;

@@ -1,6 +1,8 @@
-//! Memory of a generated network: constants from a file, and tensors in an arena.
+//! Memory of a generated network: constants from a file, and tensors in an arena of words.
 
 use core::ops::Range;
+
+use crate::quantize::Element;
 
 /// Bytes at an address that is a multiple of four, so that weights can be loaded by words.
 #[derive(Clone, Copy, Debug)]
@@ -27,32 +29,42 @@ impl<const LEN: usize> Aligned<LEN> {
     }
 }
 
-/// Whether ranges lie inside an arena and none overlaps the last: a layer may write the last while it reads the
-/// others. For constant evaluation.
+/// Something that takes place in an arena: its words, and the moments at which it is needed.
+pub type Placed = (Range<usize>, Range<usize>);
+
+/// Whether everything lies inside an arena, and nothing where something else does that is needed at the same moment. For
+/// constant evaluation.
 ///
 /// ```
-/// assert!(condconv::may_write_last(&[0..4, 4..6], 6));
-/// assert!(!condconv::may_write_last(&[0..4, 3..6], 6));
-/// assert!(!condconv::may_write_last(&[0..4, 4..7], 6));
+/// assert!(condconv::none_meet(&[(0..4, 0..2), (4..6, 1..3), (0..2, 2..3)], 6));
+/// assert!(!condconv::none_meet(&[(0..4, 0..2), (3..6, 1..3)], 6));
+/// assert!(!condconv::none_meet(&[(0..4, 0..2), (4..7, 1..3)], 6));
 /// ```
 #[must_use]
-pub const fn may_write_last(ranges: &[Range<usize>], arena: usize) -> bool {
-    let Some((last, others)) = ranges.split_last() else { return true };
-    if last.start > last.end || last.end > arena {
-        return false;
-    }
+pub const fn none_meet(placed: &[Placed], arena: usize) -> bool {
     let mut i = 0;
-    while i < others.len() {
-        let Range { start, end } = others[i];
-        if start > end || end > arena || (start < last.end && last.start < end) {
+    while i < placed.len() {
+        let (words, moments) = &placed[i];
+        if words.start > words.end || words.end > arena {
             return false;
+        }
+        let mut j = 0;
+        while j < i {
+            if meet(words, &placed[j].0) && meet(moments, &placed[j].1) {
+                return false;
+            }
+            j += 1;
         }
         i += 1;
     }
     true
 }
 
-/// Ranges of an arena that do not overlap: a layer's inputs and its output.
+const fn meet(a: &Range<usize>, b: &Range<usize>) -> bool {
+    a.start < b.end && b.start < a.end
+}
+
+/// Ranges of an arena that do not overlap: a layer's inputs, its scratch and its output.
 ///
 /// ```
 /// let mut arena = [1, 2, 3, 4];
@@ -63,32 +75,34 @@ pub const fn may_write_last(ranges: &[Range<usize>], arena: usize) -> bool {
 ///
 /// # Panics
 ///
-/// If they overlap or leave the arena. Generated code checks its ranges by [`may_write_last`] when it is compiled.
+/// If they overlap or leave the arena. Generated code checks its ranges by [`none_meet`] when it is compiled.
 #[inline(always)]
 #[must_use]
-pub fn disjoint<T, const N: usize>(arena: &mut [T], ranges: [Range<usize>; N]) -> [&mut [T]; N] {
+pub fn disjoint<const N: usize>(arena: &mut [i32], ranges: [Range<usize>; N]) -> [&mut [i32]; N] {
     match arena.get_disjoint_mut(ranges) {
         Ok(parts) => parts,
         Err(_) => panic!("ranges overlap or leave the arena"),
     }
 }
 
-/// The first `N` elements of an arena, where a generated network keeps its input.
+/// The elements of a tensor that begins where some words do.
 ///
 /// ```
-/// let mut arena = [1, 2, 3];
-/// let input: &mut [i8; 2] = condconv::head(&mut arena);
-/// assert_eq!(input, &[1, 2]);
+/// let mut words = [0x0403_0201, 0x0605];
+/// let tensor = condconv::elements::<i8, 6>(&mut words);
+/// # if cfg!(target_endian = "little") {
+/// assert_eq!(tensor, &[1, 2, 3, 4, 5, 6]);
+/// # }
 /// ```
 ///
 /// # Panics
 ///
-/// If the arena is shorter.
+/// If there are not words enough.
 #[inline(always)]
 #[must_use]
-pub const fn head<T, const N: usize>(arena: &mut [T]) -> &mut [T; N] {
-    match arena.first_chunk_mut() {
-        Some(head) => head,
-        None => panic!("the arena is shorter than the tensor"),
+pub fn elements<X: Element, const LEN: usize>(words: &mut [i32]) -> &mut [X; LEN] {
+    match X::of_words(words).first_chunk_mut() {
+        Some(elements) => elements,
+        None => panic!("the words are fewer than the tensor"),
     }
 }

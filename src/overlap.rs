@@ -11,11 +11,11 @@ const OVERLAP_CHANNELS: usize = 64;
 /// ```
 /// use condconv::{Geometry, Padding, Shape, Window};
 ///
-/// // Four pixels of a row with one of padding on each side: an output pixel sees its neighbours.
+/// // Four pixels of two channels become four of one, each of which sees its neighbours.
 /// let window = Window::new([1, 3]).padding(Padding::symmetric(0, 1));
-/// let overlap = Geometry::new(Shape::new(1, 4, 1), 1, window, 1).unwrap().overlap().unwrap();
-/// assert_eq!((overlap.before, overlap.after), (2, Some(2)));
-/// assert!(overlap.allows(2, 0) && overlap.allows(0, 2) && !overlap.allows(1, 0));
+/// let overlap = Geometry::new(Shape::new(1, 4, 2), 1, window, 1).unwrap().overlap().unwrap();
+/// assert_eq!((overlap.before, overlap.after), (2, Some(6)));
+/// assert!(overlap.allows(2, 0) && overlap.allows(0, 6) && !overlap.allows(1, 0));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overlap {
@@ -67,6 +67,15 @@ impl Geometry {
             return None;
         }
         Some(Overlap { before: self.before(), after: Some(self.after()), step: 1 })
+    }
+
+    /// Whether input and output may begin at these elements of one memory.
+    #[must_use]
+    pub const fn may_overlap(&self, input: usize, output: usize) -> bool {
+        match self.overlap() {
+            Some(overlap) => overlap.allows(input, output),
+            None => false,
+        }
     }
 
     /// Elements from the beginning of the output to that of the input, so that no pixel reaches what it or later ones see.

@@ -24,6 +24,8 @@ pub(crate) mod sealed {
         fn int16(_: &[Self]) -> Option<&[i16]> {
             None
         }
+
+        fn of_words(words: &mut [i32]) -> &mut [Self];
     }
 
     impl Sealed for i8 {
@@ -36,12 +38,22 @@ pub(crate) mod sealed {
         fn int8_mut(elements: &mut [Self]) -> Option<&mut [i8]> {
             Some(elements)
         }
+
+        #[inline(always)]
+        fn of_words(words: &mut [i32]) -> &mut [Self] {
+            bytemuck::must_cast_slice_mut(words)
+        }
     }
 
     impl Sealed for i16 {
         #[inline(always)]
         fn int16(elements: &[Self]) -> Option<&[i16]> {
             Some(elements)
+        }
+
+        #[inline(always)]
+        fn of_words(words: &mut [i32]) -> &mut [Self] {
+            bytemuck::must_cast_slice_mut(words)
         }
     }
 }

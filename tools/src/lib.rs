@@ -32,5 +32,4 @@ pub mod quantized;
 pub mod reference;
 pub mod report;
 pub mod run;
-mod scratch;
 pub mod verify;

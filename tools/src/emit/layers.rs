@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use condconv::{Operand, WeightSums};
 
 use super::Writer;
-use super::text::{LINE, assignment, checked, dimensions, padding, range, shape, table, window, wrapped};
+use super::text::{LINE, assignment, checked, dimensions, padding, shape, table, window, wrapped};
 use crate::graph::Gate;
 use crate::quantized::{Kernels, Layer, Op, Requantize, Routing, Tensor};
 
@@ -43,16 +43,15 @@ impl Writer<'_> {
                 "&SHIFTS".into(),
             ],
         )?;
-        let len = tensor.shape.len();
-        assertion(out, &format!("ROUTING_{id}.input_len() == {len}"))?;
-        self.range_check(out, &[routing.input])
+        assertion(out, &format!("ROUTING_{id}.input_len() == {}", tensor.shape.len()))
     }
 
-    /// That the layer's call in `infer` fits: lengths, arenas, and that it does not write where it reads.
+    /// That the layer's call in `infer` fits: lengths, scratch, and where its output overlaps its input.
     fn layer_checks(&self, out: &mut String, index: usize) -> fmt::Result {
-        let layer = &self.plan.network.layers[index];
+        let network = &self.plan.network;
+        let layer = &network.layers[index];
         let name = &self.names[index];
-        let len = |id: usize| self.plan.places[id].len();
+        let len = |id: usize| network.tensors[id].shape.len();
         match &layer.op {
             // A table fits any tensor.
             Op::Lookup { .. } => {}
@@ -72,37 +71,22 @@ impl Writer<'_> {
                     assertion(out, &format!("{name}.{method}() == {}", len(input)))?;
                 }
                 assertion(out, &format!("{name}.output_len() == {}", len(layer.output)))?;
-                if matches!(op, Op::Conv { .. }) {
-                    // Nothing is less than zero, as lints point out.
-                    let comparison = if self.plan.scratch == 0 { "==" } else { "<=" };
-                    assertion(out, &format!("{name}.scratch_words() {comparison} {}", self.plan.scratch))?;
-                }
             }
         }
-        let arena = self.arena(layer.output);
-        let beside = self.beside_output(layer);
-        for &input in &beside {
-            self.range_check(out, &[input, layer.output])?;
+        let overlaps = self.plan.overlaps(index);
+        if let Op::Conv { geometry, .. } = &layer.op {
+            let words = self.plan.scratch[index].len();
+            let needed =
+                if overlaps && !geometry.is_depthwise() { "overlap_scratch_words" } else { "scratch_words" };
+            // Nothing is less than zero, as lints point out.
+            let comparison = if words == 0 { "==" } else { "<=" };
+            assertion(out, &format!("{name}.{needed}() {comparison} {words}"))?;
         }
-        if beside.is_empty() {
-            self.range_check(out, &[layer.output])?;
-        }
-        for &input in layer.inputs.iter().filter(|&&input| self.arena(input) != arena) {
-            self.range_check(out, &[input])?;
+        if overlaps && matches!(layer.op, Op::Conv { .. } | Op::MaxPool { .. } | Op::AveragePool { .. }) {
+            let (_, [input, output]) = self.shared(index);
+            assertion(out, &format!("{name}.geometry().may_overlap({input}, {output})"))?;
         }
         Ok(())
-    }
-
-    /// That tensors lie inside their arena, and that the last of them may be written while the others are read.
-    fn range_check(&self, out: &mut String, tensors: &[usize]) -> fmt::Result {
-        let Some(&last) = tensors.last() else { return Ok(()) };
-        let len = match self.arena(last) {
-            "arena" => self.plan.arena,
-            "wide" => self.plan.wide_arena,
-            _ => return Ok(()),
-        };
-        let list: Vec<String> = tensors.iter().map(|&id| range(&self.plan.places[id])).collect();
-        assertion(out, &format!("may_write_last(&[{}], {len})", list.join(", ")))
     }
 
     pub(super) fn layer(&self, out: &mut String, index: usize) -> fmt::Result {

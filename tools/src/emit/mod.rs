@@ -7,7 +7,7 @@ mod text;
 use std::collections::HashSet;
 use std::fmt::{self, Write as _};
 
-use text::{LINE, assignment, shape, table, words, wrapped};
+use text::{LINE, assignment, range, shape, table, words, wrapped};
 
 use crate::plan::Plan;
 use crate::quantized::{ElementType, Op};
@@ -34,6 +34,7 @@ const LIBRARY: &[&str] = &[
     "Operand",
     "Pad",
     "Padding",
+    "Placed",
     "Quantization",
     "Requantize",
     "Routing",
@@ -47,11 +48,12 @@ const LIBRARY: &[&str] = &[
     "Window",
     "checked",
     "disjoint",
-    "may_write_last",
+    "elements",
+    "none_meet",
 ];
 
 /// Constants of every module, whose names no layer may take.
-const RESERVED: [&str; 12] = [
+const RESERVED: [&str; 13] = [
     "GENERATOR",
     "PLAN_ID",
     "INPUT_SHAPE",
@@ -63,6 +65,7 @@ const RESERVED: [&str; 12] = [
     "CLASSES",
     "FLASH_BYTES",
     "RAM_BYTES",
+    "MEMORY",
     "WEIGHTS",
 ];
 
@@ -200,6 +203,7 @@ impl Writer<'_> {
             &format!("pub const RAM_BYTES: usize = {};", self.plan.ram_bytes()),
         )?;
         writeln!(out, "const _: () = assert!(size_of::<Network>() == RAM_BYTES);\n")?;
+        self.memory_map(out)?;
         if !self.plan.weights.is_empty() {
             let head = format!("static WEIGHTS: Aligned<{}> =", self.plan.weights.len());
             let value = format!("Aligned(*include_bytes!(\"{}.bin\"));", self.naming.module);
@@ -207,6 +211,21 @@ impl Writer<'_> {
             writeln!(out)?;
         }
         Ok(())
+    }
+
+    /// What lies in the arena, a line each, and that it may lie there.
+    fn memory_map(&self, out: &mut String) -> fmt::Result {
+        let map = self.plan.memory_map();
+        writeln!(
+            out,
+            "// Words of the arena, and when they are needed: layer n reads its input at 2 n, and writes its"
+        )?;
+        writeln!(out, "// output then or, where that overlaps the input, at 2 n + 1.")?;
+        writeln!(out, "#[rustfmt::skip]\nconst MEMORY: [Placed; {}] = [", map.len())?;
+        for (name, words, moments) in &map {
+            writeln!(out, "    // {}\n    ({}, {}),", name.escape_debug(), range(words), range(moments))?;
+        }
+        writeln!(out, "];\nconst _: () = assert!(none_meet(&MEMORY, {}));\n", self.plan.arena)
     }
 
     fn edges(&self, out: &mut String) -> fmt::Result {

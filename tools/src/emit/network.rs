@@ -1,30 +1,21 @@
 //! The `Network`: its memory, and the calls of its layers.
 
 use std::fmt::{self, Write as _};
+use std::ops::Range;
 
 use super::Writer;
 use super::text::{ARGUMENTS, assignment, call, observe, range};
 use crate::graph::ValueId;
-use crate::quantized::{ElementType, Layer, Op, Step};
+use crate::quantized::{Layer, Op, Step};
 
 impl Writer<'_> {
     pub(super) fn network(&self, out: &mut String) -> fmt::Result {
         let plan = self.plan;
-        let mut fields = Vec::new();
-        if plan.arena > 0 {
-            fields.push(("arena", format!("[i8; {}]", plan.arena), format!("[0; {}]", plan.arena)));
-        }
-        if plan.wide_arena > 0 {
-            fields.push(("wide", format!("[i16; {}]", plan.wide_arena), format!("[0; {}]", plan.wide_arena)));
-        }
-        fields.push(("output", "[i16; OUTPUT_LEN]".into(), "[0; OUTPUT_LEN]".into()));
+        let mut fields = vec![("arena", format!("[i32; {}]", plan.arena), format!("[0; {}]", plan.arena))];
         if plan.routing_weights > 0 {
             let weights = plan.routing_weights;
             let array = (format!("[RoutingWeight; {weights}]"), format!("[RoutingWeight::ZERO; {weights}]"));
             fields.push(("routing", array.0, array.1));
-        }
-        if plan.scratch > 0 {
-            fields.push(("scratch", format!("[i32; {}]", plan.scratch), format!("[0; {}]", plan.scratch)));
         }
         writeln!(out, "/// The network and all memory that it uses.")?;
         writeln!(out, "#[derive(Debug)]\npub struct Network {{")?;
@@ -34,18 +25,26 @@ impl Writer<'_> {
         writeln!(out, "}}\n\nimpl Default for Network {{\n    fn default() -> Self {{")?;
         writeln!(out, "        Self::new()\n    }}\n}}\n\nimpl Network {{")?;
         writeln!(out, "    /// A network with an input of zeros.\n    #[must_use]")?;
-        writeln!(out, "    pub const fn new() -> Self {{\n        Self {{")?;
-        for (name, _, value) in &fields {
-            writeln!(out, "            {name}: {value},")?;
+        writeln!(out, "    pub const fn new() -> Self {{")?;
+        if let [(name, _, value)] = &fields[..] {
+            writeln!(out, "        Self {{ {name}: {value} }}\n    }}\n")?;
+        } else {
+            writeln!(out, "        Self {{")?;
+            for (name, _, value) in &fields {
+                writeln!(out, "            {name}: {value},")?;
+            }
+            writeln!(out, "        }}\n    }}\n")?;
         }
-        writeln!(out, "        }}\n    }}\n")?;
         let element = plan.network.tensors[plan.network.input].element.rust_name();
-        let arena = self.arena(plan.network.input);
         out.write_str(
             "    /// The input, NHWC, to be written before each inference: layers reuse its memory.\n",
         )?;
-        writeln!(out, "    pub const fn input_mut(&mut self) -> &mut [{element}; INPUT_LEN] {{")?;
-        writeln!(out, "        condconv::head(&mut self.{arena})\n    }}\n")?;
+        writeln!(out, "    pub fn input_mut(&mut self) -> &mut [{element}; INPUT_LEN] {{")?;
+        writeln!(
+            out,
+            "        elements(&mut self.{})\n    }}\n",
+            self.words(&plan.places[plan.network.input])
+        )?;
         out.write_str(
             r"    /// Runs the network on its input.
     pub fn infer(&mut self) -> &[i16; OUTPUT_LEN] {
@@ -59,120 +58,158 @@ impl Writer<'_> {
         for step in plan.network.steps() {
             match step {
                 Step::Routing(id) => self.route_step(out, id)?,
-                Step::Layer(index) => {
-                    self.layer_step(out, &plan.network.layers[index], &self.names[index])?;
-                }
+                Step::Layer(index) => self.layer_step(out, index)?,
             }
         }
-        writeln!(out, "        &self.output\n    }}\n}}")
+        let output = self.words(&plan.places[plan.network.output]);
+        writeln!(out, "        elements(&mut self.{output})\n    }}\n}}")
     }
 
     fn route_step(&self, out: &mut String, id: usize) -> fmt::Result {
         let routing = &self.plan.network.routings[id];
-        let place = self.place(routing.input);
+        let words = format!("&mut self.{}", self.words(&self.plan.places[routing.input]));
         let weights = self.routing_place(id);
         observe(out, "begin", &routing.name, &[])?;
-        call(out, &format!("ROUTING_{id}"), &[&format!("&{place}"), &format!("&mut {weights}")])?;
+        let input = self.elements(routing.input, &words);
+        call(out, &format!("ROUTING_{id}"), "infer", &[&input, &format!("&mut {weights}")])?;
         observe(out, "end", &routing.name, &[])?;
         observe(out, "routing", &routing.name, &[format!("&{weights}")])?;
         writeln!(out)
     }
 
-    fn layer_step(&self, out: &mut String, layer: &Layer, name: &str) -> fmt::Result {
-        let experts = layer.op.experts();
-        let mut arguments = Vec::new();
-        if let Some(experts) = experts {
-            arguments.push(format!("&{}", self.routing_place(experts.routing)));
-        }
-        if matches!(layer.op, Op::Conv { .. }) {
-            arguments.push(if self.plan.scratch == 0 { "&mut []" } else { "&mut self.scratch" }.into());
-        }
+    fn layer_step(&self, out: &mut String, index: usize) -> fmt::Result {
+        let layer = &self.plan.network.layers[index];
         observe(out, "begin", &layer.name, &[])?;
-        if let Op::Concat { .. } = &layer.op {
-            return self.concat_step(out, layer, name);
+        match (&layer.op, self.plan.overlaps(index)) {
+            (Op::Concat { .. }, _) => self.concat_calls(out, index)?,
+            (_, false) => self.call_apart(out, index)?,
+            (Op::Add { .. } | Op::Mul { .. } | Op::Lookup { .. }, true) => self.call_in_place(out, index)?,
+            (_, true) => self.call_within(out, index)?,
         }
-        let arena = self.arena(layer.output);
-        let parted = self.beside_output(layer);
-        let input = |id: ValueId| match parted.iter().position(|&other| other == id) {
-            Some(0) if parted.len() == 1 => "input".to_string(),
-            Some(position) => format!("input_{position}"),
-            None => format!("&{}", self.place(id)),
-        };
-        let mut output = format!("&mut {}", self.place(layer.output));
-        if !parted.is_empty() {
-            let names: Vec<String> = parted.iter().map(|&id| input(id)).collect();
-            let ranges: Vec<String> =
-                parted.iter().chain([&layer.output]).map(|&id| range(&self.plan.places[id])).collect();
-            part(out, &names.join(", "), arena, &ranges.join(", "))?;
-            output = "output".into();
-        }
-        let inputs: Vec<String> = layer.inputs.iter().map(|&id| input(id)).collect();
-        let arguments: Vec<&str> =
-            inputs.iter().chain(&arguments).chain([&output]).map(String::as_str).collect();
-        call(out, name, &arguments)?;
         observe(out, "end", &layer.name, &[])?;
         writeln!(out)
+    }
+
+    /// A layer whose output lies beside its inputs.
+    fn call_apart(&self, out: &mut String, index: usize) -> fmt::Result {
+        let layer = &self.plan.network.layers[index];
+        let mut inputs = layer.inputs.clone();
+        inputs.dedup();
+        let name = |number: usize| match inputs.len() {
+            1 => "input".to_string(),
+            _ => format!("input_{number}"),
+        };
+        let mut parts: Vec<(String, &Range<usize>)> =
+            inputs.iter().enumerate().map(|(number, &id)| (name(number), &self.plan.places[id])).collect();
+        let scratch = &self.plan.scratch[index];
+        if !scratch.is_empty() {
+            parts.push(("scratch".into(), scratch));
+        }
+        parts.push(("output".into(), &self.plan.places[layer.output]));
+        part(out, &parts)?;
+        let tensors = layer.inputs.iter().map(|id| {
+            let number = inputs.iter().position(|input| input == id).unwrap_or_default();
+            self.elements(*id, &name(number))
+        });
+        let mut arguments: Vec<String> = tensors.collect();
+        arguments.extend(self.routing_argument(layer));
+        arguments.extend(scratch_argument(layer, scratch));
+        arguments.push(self.elements(layer.output, "output"));
+        call(out, &self.names[index], "infer", &arguments)
+    }
+
+    /// A layer whose output overlaps its input.
+    fn call_within(&self, out: &mut String, index: usize) -> fmt::Result {
+        let layer = &self.plan.network.layers[index];
+        let tensor = &self.plan.network.tensors[layer.output];
+        let (words, begin) = self.shared(index);
+        let scratch = &self.plan.scratch[index];
+        let mut parts = vec![("memory".to_string(), &words)];
+        if !scratch.is_empty() {
+            parts.push(("scratch".into(), scratch));
+        }
+        part(out, &parts)?;
+        let len = 4 * words.len() / tensor.element.bytes();
+        let mut arguments =
+            vec![format!("elements::<{}, {len}>(memory)", tensor.element.rust_name()), format!("{begin:?}")];
+        arguments.extend(self.routing_argument(layer));
+        arguments.extend(scratch_argument(layer, scratch));
+        call(out, &self.names[index], "infer_within", &arguments)
+    }
+
+    /// A layer whose output is its first input.
+    fn call_in_place(&self, out: &mut String, index: usize) -> fmt::Result {
+        let layer = &self.plan.network.layers[index];
+        let names = ["tensor", "other"];
+        let parts: Vec<(String, &Range<usize>)> = names
+            .iter()
+            .zip(&layer.inputs)
+            .map(|(name, &id)| ((*name).to_string(), &self.plan.places[id]))
+            .collect();
+        part(out, &parts)?;
+        let arguments: Vec<String> =
+            names.iter().zip(&layer.inputs).map(|(name, &id)| self.elements(id, name)).collect();
+        call(out, &self.names[index], "infer_in_place", &arguments)
     }
 
     /// Part by part, each with a view of input and output of its own.
-    fn concat_step(&self, out: &mut String, layer: &Layer, name: &str) -> fmt::Result {
-        let arena = self.arena(layer.output);
-        let places = &self.plan.places;
+    fn concat_calls(&self, out: &mut String, index: usize) -> fmt::Result {
+        let layer = &self.plan.network.layers[index];
         for (number, &input) in layer.inputs.iter().enumerate() {
-            let name = format!("{name}_{number}");
-            if self.arena(input) == arena {
-                let ranges = [input, layer.output].map(|id| range(&places[id])).join(", ");
-                part(out, "input", arena, &ranges)?;
-                call(out, &name, &["input", "output"])?;
-            } else {
-                let [input, output] = [input, layer.output].map(|id| self.place(id));
-                call(out, &name, &[&format!("&{input}"), &format!("&mut {output}")])?;
-            }
+            let places = [input, layer.output].map(|id| &self.plan.places[id]);
+            part(out, &[("input".into(), places[0]), ("output".into(), places[1])])?;
+            let arguments = [self.elements(input, "input"), self.elements(layer.output, "output")];
+            call(out, &format!("{}_{number}", self.names[index]), "infer", &arguments)?;
         }
-        observe(out, "end", &layer.name, &[])?;
-        writeln!(out)
+        Ok(())
     }
 
-    /// Inputs in the arena that the layer writes to, each once: they are parted from its output.
-    pub(super) fn beside_output(&self, layer: &Layer) -> Vec<ValueId> {
-        let mut inputs: Vec<ValueId> = Vec::new();
-        for &input in &layer.inputs {
-            if self.arena(input) == self.arena(layer.output) && !inputs.contains(&input) {
-                inputs.push(input);
-            }
-        }
-        inputs
+    /// Words that hold both tensors of a layer which overlap, and the elements where input and output begin.
+    pub(super) fn shared(&self, index: usize) -> (Range<usize>, [usize; 2]) {
+        let layer = &self.plan.network.layers[index];
+        let [input, output] = [layer.inputs[0], layer.output].map(|id| &self.plan.places[id]);
+        let words = input.start.min(output.start)..input.end.max(output.end);
+        let elements = 4 / self.plan.network.tensors[layer.output].element.bytes();
+        let begin = [input, output].map(|place| (place.start - words.start) * elements);
+        (words, begin)
     }
 
-    pub(super) fn arena(&self, id: usize) -> &'static str {
-        let network = &self.plan.network;
-        match (id == network.output, network.tensors[id].element) {
-            (true, _) => "output",
-            (false, ElementType::I8) => "arena",
-            (false, ElementType::I16) => "wide",
-        }
+    fn routing_argument(&self, layer: &Layer) -> Option<String> {
+        layer.op.experts().map(|experts| format!("&{}", self.routing_place(experts.routing)))
+    }
+
+    /// A tensor in some words.
+    fn elements(&self, id: ValueId, words: &str) -> String {
+        let tensor = &self.plan.network.tensors[id];
+        format!("elements::<{}, {}>({words})", tensor.element.rust_name(), tensor.shape.len())
     }
 
     fn routing_place(&self, id: usize) -> String {
         format!("self.routing[{}]", range(&self.plan.routing_places[id]))
     }
 
-    fn place(&self, id: usize) -> String {
-        match self.arena(id) {
-            "output" => "self.output".into(),
-            arena => format!("self.{arena}[{}]", range(&self.plan.places[id])),
-        }
+    fn words(&self, words: &Range<usize>) -> String {
+        format!("arena[{}]", range(words))
     }
 }
 
-/// Parts ranges of an arena, the last of which is the output.
-fn part(out: &mut String, names: &str, arena: &str, ranges: &str) -> fmt::Result {
-    let head = format!("let [{names}, output] =");
-    let arguments = format!("&mut self.{arena}, [{ranges}]");
+/// The scratch of a layer that has a use for it.
+fn scratch_argument(layer: &Layer, scratch: &Range<usize>) -> Option<String> {
+    let scratch = if scratch.is_empty() { "&mut []" } else { "scratch" };
+    matches!(layer.op, Op::Conv { .. }).then(|| scratch.to_string())
+}
+
+/// Parts words of the arena.
+fn part(out: &mut String, parts: &[(String, &Range<usize>)]) -> fmt::Result {
+    let names: Vec<&str> = parts.iter().map(|(name, _)| name.as_str()).collect();
+    let ranges: Vec<String> = parts.iter().map(|(_, words)| range(words)).collect();
+    let (names, ranges) = (names.join(", "), ranges.join(", "));
+    let head = format!("let [{names}] =");
+    let arguments = format!("&mut self.arena, [{ranges}]");
     if arguments.len() <= ARGUMENTS {
         assignment(out, "        ", &head, &format!("disjoint({arguments});"))
     } else {
         writeln!(out, "        {head} disjoint(")?;
-        writeln!(out, "            &mut self.{arena},\n            [{ranges}],\n        );")
+        writeln!(out, "            &mut self.arena,\n            [{ranges}],\n        );")
     }
 }

@@ -138,17 +138,18 @@ pub(super) fn observe(out: &mut String, method: &str, name: &str, more: &[String
     writeln!(out, "        observer.{method}(\n{lines}        );")
 }
 
-/// `NAME.infer(ARGUMENTS);` in a method, broken as rustfmt breaks it.
-pub(super) fn call(out: &mut String, name: &str, arguments: &[&str]) -> fmt::Result {
+/// `NAME.METHOD(ARGUMENTS);` in a method, broken as rustfmt breaks it.
+pub(super) fn call(out: &mut String, name: &str, method: &str, arguments: &[impl AsRef<str>]) -> fmt::Result {
+    let arguments: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
     let list = arguments.join(", ");
     if list.len() <= ARGUMENTS {
-        return if 8 + name.len() + ".infer();".len() + list.len() <= LINE {
-            writeln!(out, "        {name}.infer({list});")
+        return if 8 + name.len() + ".();".len() + method.len() + list.len() <= LINE {
+            writeln!(out, "        {name}.{method}({list});")
         } else {
-            writeln!(out, "        {name}\n            .infer({list});")
+            writeln!(out, "        {name}\n            .{method}({list});")
         };
     }
-    writeln!(out, "        {name}.infer(")?;
+    writeln!(out, "        {name}.{method}(")?;
     for argument in arguments {
         writeln!(out, "            {argument},")?;
     }

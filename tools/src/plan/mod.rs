@@ -1,13 +1,17 @@
-//! Where everything lies: tensors in the arena, constants in the weights file, blocks of mixed kernels.
+//! Where everything lies: tensors and scratch in the arena, constants in the weights file.
+
+mod arena;
+mod layout;
+mod needs;
+mod weights;
 
 use std::ops::Range;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::graph::ValueId;
-use crate::quantized::{ElementType, Kernels, Op, QuantizedNetwork};
-use crate::scratch;
+use crate::quantized::{Kernels, Layer, Op, QuantizedNetwork};
+use layout::{Layout, Planner};
 
 /// What a network needs; part of every report.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -20,7 +24,7 @@ pub struct Sizes {
     pub flash_bytes: usize,
     /// `size_of::<Network>()`.
     pub ram_bytes: usize,
-    /// The same with the least scratch that the network can run in, which is slower.
+    /// The same with the least memory that the network can run in, which is slower.
     pub least_ram_bytes: usize,
     /// The same with all the scratch that makes it faster.
     pub fastest_ram_bytes: usize,
@@ -31,61 +35,117 @@ pub struct Sizes {
 pub struct Plan {
     /// The network.
     pub network: QuantizedNetwork,
-    /// Place of each tensor in the arena of its element type, in elements; of the output in an array of its own.
+    /// Words of the arena where each tensor lies; none if nothing reads or writes it.
     pub places: Vec<Range<usize>>,
-    /// Elements of the int8 arena.
+    /// Words of the arena in which each layer prepares kernels and columns.
+    pub scratch: Vec<Range<usize>>,
+    /// Words of the arena.
     pub arena: usize,
-    /// Elements of the int16 arena.
-    pub wide_arena: usize,
     /// Place of each routing function's weights among all that are kept.
     pub routing_places: Vec<Range<usize>>,
     /// Routing weights that are kept at a time.
     pub routing_weights: usize,
-    /// Words in which convolutions prepare kernels and columns.
-    pub scratch: usize,
     /// The weights file.
     pub weights: Vec<u8>,
     /// Place of each layer's weights in the file.
     pub weight_places: Vec<Range<usize>>,
+    /// Words of the smallest arena, and of the one with which the network is fastest.
+    arenas: [usize; 2],
 }
 
 impl Plan {
-    /// Lays a network out. The result depends on the network only.
+    /// Lays a network out to be as fast as can be, in as little memory as that takes. The result depends on the network
+    /// only.
     #[must_use]
     pub fn new(network: QuantizedNetwork) -> Self {
-        let lifetimes = lifetimes(&network);
-        let (places, arena, wide_arena) = place_tensors(&network, &lifetimes);
+        let planner = Planner::new(&network);
+        let (least, fastest) = (planner.least(), planner.fastest());
+        let arenas = [least.arena, fastest.arena];
         let (routing_places, routing_weights) = place_routing_weights(&network);
-        let (weights, weight_places) = place_weights(&network);
-        let scratch = *scratch::words(&network).end();
+        let (weights, weight_places) = weights::place(&network);
         Self {
             network,
-            places,
-            arena,
-            wide_arena,
+            places: Vec::new(),
+            scratch: Vec::new(),
+            arena: 0,
             routing_places,
             routing_weights,
-            scratch,
             weights,
             weight_places,
+            arenas,
         }
+        .with(fastest)
     }
 
-    /// The plan with no more RAM than that: less scratch makes convolutions prepare fewer kernels at a time, and read static
-    /// ones from flash. Nothing else changes.
+    /// The plan with no more RAM than that: with less, convolutions prepare fewer kernels at a time, or read static ones from
+    /// flash, so that their output can lie where their input does. Nothing else changes.
     ///
     /// # Errors
     ///
     /// The least RAM that the network can run in, if it is more.
-    pub fn within(mut self, ram_bytes: usize) -> Result<Self, usize> {
-        let words = scratch::words(&self.network);
-        let least = self.ram_bytes_with(*words.start());
-        if least > ram_bytes {
-            return Err(least);
+    pub fn within(self, ram_bytes: usize) -> Result<Self, usize> {
+        let words = ram_bytes.saturating_sub(self.ram_bytes_with(0)) / 4;
+        let Some(layout) = Planner::new(&self.network).within(words) else {
+            return Err(self.ram_bytes_with(self.arenas[0]));
+        };
+        Ok(self.with(layout))
+    }
+
+    fn with(mut self, layout: Layout) -> Self {
+        let Layout { places, scratch, arena } = layout;
+        // Sums and products are taken in place of their first operand.
+        for layer in &mut self.network.layers {
+            let Layer { op, inputs, output, .. } = layer;
+            if let [a, b] = inputs[..]
+                && places[b] == places[*output]
+                && a != b
+            {
+                match op {
+                    Op::Add { operands, .. } => operands.swap(0, 1),
+                    Op::Mul { per_channel: false, .. } => {}
+                    _ => continue,
+                }
+                inputs.swap(0, 1);
+            }
         }
-        let words_left = (ram_bytes - least) / 4;
-        self.scratch = (words.start() + words_left).min(*words.end());
-        Ok(self)
+        Self { places, scratch, arena, ..self }
+    }
+
+    /// Whether a layer's output lies where one of its inputs does, in part or all.
+    #[must_use]
+    pub fn overlaps(&self, layer: usize) -> bool {
+        let Layer { inputs, output, .. } = &self.network.layers[layer];
+        let output = &self.places[*output];
+        inputs
+            .iter()
+            .map(|&id| &self.places[id])
+            .any(|input| input.start < output.end && output.start < input.end)
+    }
+
+    /// Everything in the arena: what it is called, its words, and the moments at which it is needed. A layer reads its
+    /// input at moment `2 step` and writes its output at `2 step + 1`; where these overlap, the input is not needed at the
+    /// latter.
+    #[must_use]
+    pub fn memory_map(&self) -> Vec<(String, Range<usize>, Range<usize>)> {
+        let network = &self.network;
+        let mut map = Vec::new();
+        for (id, lifetime) in layout::lifetimes(network).into_iter().enumerate() {
+            let Some(steps) = lifetime else { continue };
+            let writer = network.layers.iter().position(|layer| layer.output == id);
+            let start = writer.map_or(0, |step| 2 * step + usize::from(self.overlaps(step)));
+            let last = steps.end - 1;
+            let overwritten = network.layers.get(last).is_some_and(|layer| {
+                let output = &self.places[layer.output];
+                layer.output != id && self.places[id].start < output.end && output.start < self.places[id].end
+            });
+            let end = 2 * last + if overwritten { 1 } else { 2 };
+            map.push((network.tensors[id].onnx_name.clone(), self.places[id].clone(), start..end));
+        }
+        for (step, words) in self.scratch.iter().enumerate().filter(|(_, words)| !words.is_empty()) {
+            let name = format!("scratch of {}", network.layers[step].name);
+            map.push((name, words.clone(), 2 * step..2 * step + 2));
+        }
+        map
     }
 
     /// Bytes of all constants: the weights file, biases, multipliers, ratios, routing.
@@ -99,7 +159,10 @@ impl Plan {
     /// Bytes of one layer's constants.
     #[must_use]
     pub fn layer_flash_bytes(&self, layer: usize) -> usize {
-        self.weight_places[layer].len() + self.table_bytes(layer)
+        let place = &self.weight_places[layer];
+        // Weights that several layers have are counted once.
+        let own = !self.weight_places[..layer].contains(place);
+        self.table_bytes(layer) + if own { place.len() } else { 0 }
     }
 
     fn table_bytes(&self, layer: usize) -> usize {
@@ -127,17 +190,14 @@ impl Plan {
             + routing.shifts.len()
     }
 
-    /// `size_of::<Network>()` on the device: both arenas, the output, routing weights, the scratch.
+    /// `size_of::<Network>()` on the device: the arena and routing weights.
     #[must_use]
     pub fn ram_bytes(&self) -> usize {
-        self.ram_bytes_with(self.scratch)
+        self.ram_bytes_with(self.arena)
     }
 
-    fn ram_bytes_with(&self, scratch: usize) -> usize {
-        let output = self.network.tensors[self.network.output].bytes();
-        let tensors = self.arena + 2 * self.wide_arena + output;
-        let alignment = if scratch > 0 { 4 } else { 2 };
-        (tensors + 2 * self.routing_weights + 4 * scratch).next_multiple_of(alignment)
+    fn ram_bytes_with(&self, arena: usize) -> usize {
+        (4 * arena + 2 * self.routing_weights).next_multiple_of(4)
     }
 
     /// Multiply-accumulates of one inference, mixing and routing apart.
@@ -156,14 +216,14 @@ impl Plan {
     /// All these figures.
     #[must_use]
     pub fn sizes(&self) -> Sizes {
-        let words = scratch::words(&self.network);
+        let [least, fastest] = self.arenas.map(|arena| self.ram_bytes_with(arena));
         Sizes {
             macs: self.macs(),
             mixing_macs: self.mixing_macs(),
             flash_bytes: self.flash_bytes(),
             ram_bytes: self.ram_bytes(),
-            least_ram_bytes: self.ram_bytes_with(*words.start()),
-            fastest_ram_bytes: self.ram_bytes_with(*words.end()),
+            least_ram_bytes: least,
+            fastest_ram_bytes: fastest,
         }
     }
 
@@ -173,67 +233,10 @@ impl Plan {
         let mut hash = Sha256::new();
         hash.update(format!(
             "{:?}",
-            (&self.network, &self.places, &self.routing_places, &self.weight_places)
+            (&self.network, &self.places, &self.scratch, &self.routing_places, &self.weight_places)
         ));
-        hash.update(format!("{:?}", (self.arena, self.wide_arena, self.scratch)));
         hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
-}
-
-/// The steps (layers, in their order) during which each tensor is needed. The network's input is there before the
-/// first, its output after the last.
-fn lifetimes(network: &QuantizedNetwork) -> Vec<Option<Range<usize>>> {
-    let mut lifetimes: Vec<Option<Range<usize>>> = vec![None; network.tensors.len()];
-    let mut extend = |id: ValueId, step: usize| {
-        let lifetime = lifetimes[id].get_or_insert(step..step + 1);
-        lifetime.end = lifetime.end.max(step + 1);
-    };
-    extend(network.input, 0);
-    for (step, layer) in network.layers.iter().enumerate() {
-        if let Some(experts) = layer.op.experts() {
-            let first_use = network
-                .layers
-                .iter()
-                .position(|l| l.op.experts().is_some_and(|e| e.routing == experts.routing))
-                .unwrap_or(step);
-            extend(network.routings[experts.routing].input, first_use);
-        }
-        for &input in &layer.inputs {
-            extend(input, step);
-        }
-        extend(layer.output, step);
-    }
-    lifetimes
-}
-
-/// The network's input at the start of its arena, then the largest first.
-fn place_tensors(
-    network: &QuantizedNetwork,
-    lifetimes: &[Option<Range<usize>>],
-) -> (Vec<Range<usize>>, usize, usize) {
-    let mut order: Vec<ValueId> = (0..network.tensors.len()).filter(|&id| lifetimes[id].is_some()).collect();
-    order.sort_by_key(|&id| (id != network.input, usize::MAX - network.tensors[id].shape.len(), id));
-    let mut places = vec![0..0; network.tensors.len()];
-    let mut sizes = [0, 0];
-    let mut placed: Vec<ValueId> = Vec::new();
-    for id in order {
-        let tensor = &network.tensors[id];
-        let len = tensor.shape.len();
-        if id == network.output {
-            places[id] = 0..len;
-            continue;
-        }
-        let at_the_same_time = placed
-            .iter()
-            .filter(|&&other| network.tensors[other].element == tensor.element)
-            .filter(|&&other| overlap(lifetimes[other].as_ref(), lifetimes[id].as_ref()))
-            .map(|&other| places[other].clone());
-        places[id] = lowest_gap(at_the_same_time.collect(), len);
-        let size = &mut sizes[usize::from(tensor.element == ElementType::I16)];
-        *size = (*size).max(places[id].end);
-        placed.push(id);
-    }
-    (places, sizes[0], sizes[1])
 }
 
 /// Each from the first layer that uses it to the last.
@@ -272,25 +275,4 @@ fn lowest_gap(mut taken: Vec<Range<usize>>, len: usize) -> Range<usize> {
 
 fn overlap(a: Option<&Range<usize>>, b: Option<&Range<usize>>) -> bool {
     matches!((a, b), (Some(a), Some(b)) if a.start < b.end && b.start < a.end)
-}
-
-/// All weights one after the other, each layer's from a multiple of four bytes on.
-fn place_weights(network: &QuantizedNetwork) -> (Vec<u8>, Vec<Range<usize>>) {
-    let mut file = Vec::new();
-    let places = network
-        .layers
-        .iter()
-        .map(|layer| {
-            let weights: &[i8] = match layer.op.kernels() {
-                Some(Kernels::Static(kernels)) => &kernels.weights,
-                Some(Kernels::Experts(kernels)) => &kernels.weights,
-                None => &[],
-            };
-            file.resize(file.len().next_multiple_of(4), 0);
-            let start = file.len();
-            file.extend(weights.iter().map(|&w| w.cast_unsigned()));
-            start..file.len()
-        })
-        .collect();
-    (file, places)
 }
