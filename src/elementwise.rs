@@ -109,7 +109,6 @@ impl<A: Element, B: Element, Y: Element> Add<A, B, Y> {
         self.add(a, b, output);
     }
 
-    #[inline(never)]
     fn add(&self, a: &[A], b: &[B], output: &mut [Y]) {
         for (output, (a, b)) in output.iter_mut().zip(a.iter().zip(b)) {
             *output = self.sum(*a, *b);
@@ -136,7 +135,6 @@ impl<A: Element, B: Element> Add<A, B, A> {
         self.add_in_place(a, b);
     }
 
-    #[inline(never)]
     fn add_in_place(&self, a: &mut [A], b: &[B]) {
         for (a, b) in a.iter_mut().zip(b) {
             *a = self.sum(*a, *b);
@@ -227,7 +225,6 @@ impl<'a, A: Element, B: Element, Y: Element> Mul<'a, A, B, Y> {
         self.multiply(a, b, output);
     }
 
-    #[inline(never)]
     fn multiply(&self, a: &[A], b: &[B], output: &mut [Y]) {
         for (a, output) in a.chunks_exact(b.len()).zip(output.chunks_exact_mut(b.len())) {
             for (output, (a, b)) in output.iter_mut().zip(a.iter().zip(b)) {
@@ -255,7 +252,6 @@ impl<A: Element, B: Element> Mul<'_, A, B, A> {
         self.multiply_in_place(a, b);
     }
 
-    #[inline(never)]
     fn multiply_in_place(&self, a: &mut [A], b: &[B]) {
         for a in a.chunks_exact_mut(b.len()) {
             for (a, b) in a.iter_mut().zip(b) {

@@ -358,6 +358,29 @@ impl Geometry {
         channels.div_ceil(4) * (2 * self.window.taps() + 4)
     }
 
+    /// Words of scratch with which the loops of every core prepare the kernels of `channels` channels at a time. Those of cores
+    /// that multiply two numbers an instruction want a word for each tap of four pixels, beside what is mixed.
+    ///
+    /// ```
+    /// use condconv::{Geometry, Shape, Window};
+    /// let geometry = Geometry::new(Shape::new(8, 8, 4), 6, Window::new([3, 3]), 1).unwrap();
+    /// assert_eq!(geometry.ample_scratch_words(6, true), 1 + 4 * 36 + 6 * (36 / 2 + 1));
+    /// assert_eq!(geometry.ample_scratch_words(6, false), geometry.scratch_words(6));
+    /// ```
+    #[must_use]
+    pub const fn ample_scratch_words(&self, channels: usize, mixed: bool) -> usize {
+        let taps = 4 * self.kernel_len();
+        let kernels = if mixed { channels * (self.kernel_len().div_ceil(2) + 1) } else { 0 };
+        let (words, others) = if self.is_depthwise() {
+            (self.depthwise_scratch_words(channels), taps + kernels)
+        } else if mixed {
+            (self.scratch_words(channels), self.group_channels().div_ceil(4) + taps + kernels)
+        } else {
+            (self.scratch_words(channels), 0)
+        };
+        if words < others { others } else { words }
+    }
+
     /// Words of a channel's kernel as int16, filled up to whole fours.
     pub(crate) const fn kernel_words(&self) -> usize {
         self.kernel_len().div_ceil(4) * 2

@@ -126,7 +126,7 @@ impl<'a> Planner<'a> {
             return (words, true);
         }
         let Some((input, overlap)) = self.overlaps[step].first() else { return (words, false) };
-        if scratch.from_flash() {
+        if scratch.reads_flash() {
             // Neither is there a faster way, or there is no room for it.
             return if words == scratch.best && scratch.best > scratch.least {
                 (words, false)
@@ -175,7 +175,7 @@ impl<'a> Planner<'a> {
             .any(|&id| layout.places[id].start < output.end && output.start < layout.places[id].end);
         let words = largest.len().min(scratch.best);
         // Only all kernels at once may be taken from RAM where the output overlaps the input.
-        if words > own && (!overlapping || !scratch.from_flash() || words >= scratch.whole) {
+        if words > own && (!overlapping || !scratch.reads_flash() || words >= scratch.whole) {
             layout.scratch[step] = largest.start..largest.start + words;
         }
     }

@@ -33,20 +33,19 @@ impl Scratch {
         let mixed = matches!(kernels, Kernels::Experts(_));
         if geometry.is_depthwise() {
             let least = geometry.depthwise_scratch_words(1);
-            let whole = geometry.depthwise_scratch_words(geometry.output().channels);
+            let whole = geometry.ample_scratch_words(geometry.output().channels, mixed);
             return Self { least, overlapping: least, best: whole.min(BLOCK_WORDS.max(least)), whole };
         }
-        let columns = if narrow { 0 } else { geometry.scratch_words(0) };
         Self {
             least: geometry.least_scratch_words(narrow, mixed),
             overlapping: geometry.overlap_scratch_words(narrow, mixed),
             best: best(geometry, narrow, mixed),
-            whole: geometry.scratch_words(geometry.output().channels) - columns,
+            whole: block(geometry, narrow, mixed, geometry.output().channels),
         }
     }
 
     /// Whether kernels are read from flash while the output overlaps the input, however much there is.
-    pub(super) fn from_flash(&self) -> bool {
+    pub(super) fn reads_flash(&self) -> bool {
         self.overlapping == self.least
     }
 }
@@ -63,8 +62,16 @@ fn best(geometry: &Geometry, narrow: bool, mixed: bool) -> usize {
         return least;
     }
     // Blocks of about the same size.
-    let block = channels.div_ceil(channels.div_ceil(largest.max(BLOCK_CHANNELS)));
-    geometry.scratch_words(block) - if narrow { 0 } else { columns }
+    block(geometry, narrow, mixed, channels.div_ceil(channels.div_ceil(largest.max(BLOCK_CHANNELS))))
+}
+
+/// Words with which so many channels' kernels are prepared at a time.
+fn block(geometry: &Geometry, narrow: bool, mixed: bool, channels: usize) -> usize {
+    if narrow {
+        geometry.ample_scratch_words(channels, mixed)
+    } else {
+        geometry.scratch_words(channels) - geometry.scratch_words(0)
+    }
 }
 
 /// At which distances, in elements, a layer's output may overlap one of its inputs.
