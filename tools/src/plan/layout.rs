@@ -146,13 +146,10 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Gives a layer the largest room that is left while it runs, if it is faster with that.
+    /// Gives a layer the largest room that is left while it runs, as far as it is faster with that.
     fn grow(&self, step: usize, arena: usize, layout: &mut Layout) {
         let scratch = self.scratch[step];
         let own = layout.scratch[step].len();
-        if own >= scratch.best {
-            return;
-        }
         let layer = &self.network.layers[step];
         let mut taken: Vec<Range<usize>> = (0..self.lifetimes.len())
             .filter(|&id| self.lifetimes[id].as_ref().is_some_and(|steps| steps.contains(&step)))
@@ -173,9 +170,15 @@ impl<'a> Planner<'a> {
             .inputs
             .iter()
             .any(|&id| layout.places[id].start < output.end && output.start < layout.places[id].end);
-        let words = largest.len().min(scratch.best);
-        // Only all kernels at once may be taken from RAM where the output overlaps the input.
-        if words > own && (!overlapping || !scratch.reads_flash() || words >= scratch.whole) {
+        let words = if largest.len() >= scratch.whole {
+            scratch.whole
+        } else if overlapping && scratch.reads_flash() {
+            // Some kernels in RAM are of no use there.
+            own
+        } else {
+            largest.len().min(scratch.best)
+        };
+        if words > own {
             layout.scratch[step] = largest.start..largest.start + words;
         }
     }

@@ -40,7 +40,11 @@ impl Scratch {
             least: geometry.least_scratch_words(narrow, mixed),
             overlapping: geometry.overlap_scratch_words(narrow, mixed),
             best: best(geometry, narrow, mixed),
-            whole: block(geometry, narrow, mixed, geometry.output().channels),
+            whole: if narrow || mixed {
+                block(geometry, narrow, mixed, geometry.output().channels)
+            } else {
+                0
+            },
         }
     }
 
