@@ -88,14 +88,7 @@ impl<'a, X: Element, Y: Element> Linear<'a, X, Y> {
     #[inline(never)]
     pub fn infer(&self, input: &[X], output: &mut [Y]) {
         assert!(input.len() == self.input_len() && output.len() == self.output_len());
-        self.multiply(input, output);
-    }
-
-    fn multiply(&self, input: &[X], output: &mut [Y]) {
-        let each = |first: usize, products: &[i32]| {
-            self.requantize.apply_all(first, self.kernels.bias(), products, output);
-        };
-        kernels::dots(input, self.kernels.weights(), self.zero_point, each);
+        kernels::linear(&self.kernels, self.zero_point, &self.requantize, input, output);
     }
 }
 

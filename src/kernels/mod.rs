@@ -21,7 +21,7 @@ use scalar as native;
 #[cfg(not(condconv_kernels = "portable"))]
 use crate::kernel_source::KernelSource;
 use crate::quantize::Element;
-use crate::{Geometry, Requantize, Shape};
+use crate::{Geometry, Requantize, Shape, StaticKernels};
 
 #[cfg(not(condconv_kernels = "portable"))]
 pub(crate) trait Source: KernelSource + native::Source {}
@@ -31,7 +31,7 @@ impl<S: KernelSource + native::Source> Source for S {}
 #[cfg(condconv_kernels = "portable")]
 pub(crate) use crate::kernel_source::KernelSource as Source;
 
-pub(crate) use portable::{dot, expert_dots, max_pool, mix};
+pub(crate) use portable::{expert_dots, max_pool, mix};
 
 /// Convolves with kernels from a source. Once a kind of layer, not once a layer.
 #[inline(never)]
@@ -73,21 +73,33 @@ pub(crate) fn depthwise<X: Element, Y: Element>(
     });
 }
 
-/// Calls `each` with all rows of a matrix, some at a time: the first of them, and their products with the input less its zero
-/// point.
-pub(crate) fn dots<X: Element>(
-    input: &[X],
-    rows: &[i8],
+/// Rows of a matrix that are multiplied at a time.
+const ROWS: usize = 32;
+
+/// Multiplies a vector by a matrix.
+pub(crate) fn linear<X: Element, Y: Element>(
+    kernels: &StaticKernels<'_>,
     zero_point: i32,
-    mut each: impl FnMut(usize, &[i32]),
+    requantize: &Requantize<'_>,
+    input: &[X],
+    output: &mut [Y],
 ) {
+    let rows = kernels.weights().chunks(ROWS * input.len()).zip(kernels.bias().chunks(ROWS));
+    for (block, (outputs, (rows, bias))) in output.chunks_mut(ROWS).zip(rows).enumerate() {
+        let mut products = [0; ROWS];
+        let products = &mut products[..bias.len()];
+        sums(input, rows, bias, zero_point, products);
+        requantize.apply_all(ROWS * block, products, outputs);
+    }
+}
+
+/// The sums of biases and products, one a row.
+fn sums<X: Element>(input: &[X], rows: &[i8], bias: &[i32], zero_point: i32, sums: &mut [i32]) {
     #[cfg(not(condconv_kernels = "portable"))]
-    if native::dots(input, rows, zero_point, &mut each) {
+    if native::sums(input, rows, bias, zero_point, sums) {
         return;
     }
-    for (row, weights) in rows.chunks_exact(input.len()).enumerate() {
-        each(row, &[dot(input, weights, zero_point)]);
-    }
+    portable::sums(input, rows, bias, zero_point, sums);
 }
 
 /// Channels that are pooled in one pass over the pixels.

@@ -8,8 +8,15 @@ use crate::{Experts, Geometry, Requantize};
 
 /// `sum w (x - zero_point)`.
 #[inline]
-pub(crate) fn dot<X: Element, W: Element>(input: &[X], weights: &[W], zero_point: i32) -> i32 {
+fn dot<X: Element, W: Element>(input: &[X], weights: &[W], zero_point: i32) -> i32 {
     input.iter().zip(weights).map(|(x, w)| w.widen() * (x.widen() - zero_point)).sum()
+}
+
+/// The sums of biases and products, one a row.
+pub(crate) fn sums<X: Element>(input: &[X], rows: &[i8], bias: &[i32], zero_point: i32, sums: &mut [i32]) {
+    for ((sum, bias), row) in sums.iter_mut().zip(bias).zip(rows.chunks_exact(input.len())) {
+        *sum = bias + dot(input, row, zero_point);
+    }
 }
 
 /// Runs a loop for block after block of output channels, as many as the scratch has room for.
