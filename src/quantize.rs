@@ -146,13 +146,9 @@ impl<'a> Requantize<'a> {
         Y::saturate((self.zero_point + scaled).clamp(self.min, self.max))
     }
 
-    /// The outputs for the accumulators of channels from the first on.
-    pub(crate) fn apply_all<Y: Element>(&self, first: usize, accumulators: &[i32], outputs: &mut [Y]) {
-        let channels = outputs.iter_mut().zip(accumulators).zip(&self.multipliers[first..]);
-        for ((output, accumulator), multiplier) in channels {
-            *output = Y::saturate(self.zero_point + rescale(*accumulator, *multiplier));
-        }
-        // Most layers are bounded by the type only.
+    /// Bounds outputs further than their type does.
+    #[cfg(not(condconv_kernels = "portable"))]
+    pub(crate) fn bound<Y: Element>(&self, outputs: &mut [Y]) {
         if (self.min, self.max) != (Y::MIN, Y::MAX) {
             for output in outputs {
                 *output = Y::saturate(output.widen().clamp(self.min, self.max));

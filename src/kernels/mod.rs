@@ -73,9 +73,6 @@ pub(crate) fn depthwise<X: Element, Y: Element>(
     });
 }
 
-/// Rows of a matrix that are multiplied at a time.
-const ROWS: usize = 32;
-
 /// Multiplies a vector by a matrix.
 pub(crate) fn linear<X: Element, Y: Element>(
     kernels: &StaticKernels<'_>,
@@ -84,22 +81,11 @@ pub(crate) fn linear<X: Element, Y: Element>(
     input: &[X],
     output: &mut [Y],
 ) {
-    let rows = kernels.weights().chunks(ROWS * input.len()).zip(kernels.bias().chunks(ROWS));
-    for (block, (outputs, (rows, bias))) in output.chunks_mut(ROWS).zip(rows).enumerate() {
-        let mut products = [0; ROWS];
-        let products = &mut products[..bias.len()];
-        sums(input, rows, bias, zero_point, products);
-        requantize.apply_all(ROWS * block, products, outputs);
-    }
-}
-
-/// The sums of biases and products, one a row.
-fn sums<X: Element>(input: &[X], rows: &[i8], bias: &[i32], zero_point: i32, sums: &mut [i32]) {
     #[cfg(not(condconv_kernels = "portable"))]
-    if native::sums(input, rows, bias, zero_point, sums) {
-        return;
+    if native::linear(kernels, zero_point, requantize, input, output) {
+        return requantize.bound(output);
     }
-    portable::sums(input, rows, bias, zero_point, sums);
+    portable::linear(kernels, zero_point, requantize, input, output);
 }
 
 /// Channels that are pooled in one pass over the pixels.

@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use crate::kernel_source::{KernelSource, Kernels};
 use crate::quantize::{Element, round_shift};
-use crate::{Experts, Geometry, Requantize};
+use crate::{Experts, Geometry, Requantize, StaticKernels};
 
 /// `sum w (x - zero_point)`.
 #[inline]
@@ -12,10 +12,17 @@ fn dot<X: Element, W: Element>(input: &[X], weights: &[W], zero_point: i32) -> i
     input.iter().zip(weights).map(|(x, w)| w.widen() * (x.widen() - zero_point)).sum()
 }
 
-/// The sums of biases and products, one a row.
-pub(crate) fn sums<X: Element>(input: &[X], rows: &[i8], bias: &[i32], zero_point: i32, sums: &mut [i32]) {
-    for ((sum, bias), row) in sums.iter_mut().zip(bias).zip(rows.chunks_exact(input.len())) {
-        *sum = bias + dot(input, row, zero_point);
+/// Multiplies a vector by a matrix.
+pub(crate) fn linear<X: Element, Y: Element>(
+    kernels: &StaticKernels<'_>,
+    zero_point: i32,
+    requantize: &Requantize<'_>,
+    input: &[X],
+    output: &mut [Y],
+) {
+    let rows = kernels.weights().chunks_exact(input.len()).zip(kernels.bias());
+    for (channel, (output, (row, bias))) in output.iter_mut().zip(rows).enumerate() {
+        *output = requantize.apply(channel, bias + dot(input, row, zero_point));
     }
 }
 

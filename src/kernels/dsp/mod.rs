@@ -21,7 +21,7 @@ pub(crate) use conv::Source;
 #[cfg(condconv_kernels = "dsp")]
 pub(crate) use conv::convolve;
 pub(crate) use depthwise::depthwise;
-pub(crate) use linear::sums;
+pub(crate) use linear::linear;
 pub(crate) use pool::add_pixels;
 
 use instructions::{sxtab16, sxtab16_ror8};

@@ -2,7 +2,7 @@
 
 use core::arch::asm;
 
-use super::super::linear::Rows;
+use super::super::linear::{Loops, Rows};
 
 // r0..r3 ends of rows, that of a fifth on top of the stack; r4 what is left, negative; r5 end of the inputs; r6 input; r7 weight;
 // r8..r12 sums; lr offset. On the stack after the fifth row: call.
@@ -26,20 +26,69 @@ macro_rules! five_rows {
         concat!(four_rows!(), "ldr r7, [sp]\n", row!("r7", "r12"))
     };
 }
-// `$biases` and `$sums` walk along r7; `$ends` lie one length, r6, apart from r7 on, and the last goes to r6.
+// r0 output; r1 multiplier; lr zero point.
+macro_rules! put {
+    (int8, $sum:literal, $number:literal) => {
+        concat!(
+            "ldmia r1!, {{r7}}
+             mov r2, ",
+            $sum,
+            "
+             uxth r6, r7
+             lsrs r7, r7, #16
+             ",
+            rescale!(),
+            "add r2, lr
+             ",
+            saturate!(),
+            "strb r2, [r0, #",
+            $number,
+            "]
+             "
+        )
+    };
+    (int16, $sum:literal, $number:literal) => {
+        concat!(
+            "ldmia r1!, {{r7}}
+             mov r2, ",
+            $sum,
+            "
+             uxth r6, r7
+             lsrs r7, r7, #16
+             ",
+            rescale!(),
+            "add r2, lr
+             sxth r3, r2
+             cmp r2, r3
+             beq 8f
+             asrs r2, r2, #31
+             movs r3, #1
+             lsls r3, r3, #15
+             subs r3, #1
+             eors r2, r3
+             8:
+             strh r2, [r0, #",
+            $number,
+            " * 2]
+             "
+        )
+    };
+}
+
+// `$biases` walk along r7; `$end` makes r5 that of the inputs, and `$ends` are those of the rows, from r7 on one length, r6, apart.
 macro_rules! rows {
     (
-        $name:ident, $input:ty, $load:literal, $scale:literal, $rows:ident,
-        $biases:literal, $ends:literal, $sums:literal
+        $name:ident, $count:literal, $output:ident, $bytes:literal, $load:literal, $end:literal, $rows:ident,
+        $biases:literal, $ends:literal, $($sum:literal $number:literal),+
     ) => {
-        /// Sums up biases and products for some rows at a time.
+        /// Multiplies some rows at a time.
         ///
         /// # Safety
         ///
-        /// There is an input, and `len` of them; there is a multiple of so many sums up to `sums_end`, at least one, and there are
-        /// a bias and a row of `len` weights for each.
+        /// The pointers of the call are those that their names say: there is an input, `len` of them, and up to `output_end` there is
+        /// a multiple of so many outputs, at least one, each with a row of `len` weights, a bias and a multiplier.
         #[inline(never)]
-        pub(in super::super) unsafe fn $name(call: *mut Rows<$input>) {
+        unsafe fn $name(call: *mut Rows) {
             macro_rules! input {
                 () => {
                     concat!($load, "\n add r6, lr\n", $rows!(), "adds r4, #1\n")
@@ -60,13 +109,11 @@ macro_rules! rows {
                     "str r7, [r0, #16]",
                     "ldmia r0!, {{r5, r6, r7}}",
                     "mov lr, r7",
-                    concat!("lsls r4, r6, #", $scale),
-                    "adds r5, r5, r4",
+                    $end,
                     "negs r4, r6",
                     "ldr r7, [r0]",
                     "adds r7, r7, r6",
                     $ends,
-                    "str r6, [r0]",
                     "mov r0, r7",
                     // Four inputs at a time; the first of them are left out that would be too many.
                     "movs r6, #3",
@@ -85,12 +132,19 @@ macro_rules! rows {
                     "6:",
                     input!(),
                     "bne 3b",
-                    "ldr r0, [sp, #4]",
-                    "ldr r7, [r0, #20]",
-                    $sums,
-                    "str r7, [r0, #20]",
-                    "ldr r1, [r0, #24]",
-                    "cmp r7, r1",
+                    "ldr r3, [sp, #4]",
+                    "ldr r1, [r3, #20]",
+                    "ldr r2, [r3, #24]",
+                    "mov lr, r2",
+                    "ldr r0, [r3, #28]",
+                    $(put!($output, $sum, $number),)+
+                    "ldr r3, [sp, #4]",
+                    "str r1, [r3, #20]",
+                    concat!("adds r0, #", $count, " * ", $bytes),
+                    "str r0, [r3, #28]",
+                    "ldr r1, [r3, #32]",
+                    "cmp r0, r1",
+                    "mov r0, r3",
                     "beq 7f",
                     "b 2b",
                     "7:",
@@ -107,25 +161,28 @@ macro_rules! rows {
         }
     };
 }
-macro_rules! one_four_and_five_rows {
-    ($one:ident, $four:ident, $five:ident, $input:ty, $load:literal, $scale:literal) => {
+macro_rules! loops {
+    ($name:ident, $one:ident, $four:ident, $five:ident, $load:literal, $end:literal, $output:ident, $bytes:literal) => {
         rows!(
             $one,
-            $input,
+            "1",
+            $output,
+            $bytes,
             $load,
-            $scale,
+            $end,
             one_row,
             "ldmia r7!, {{r1}}
              mov r8, r1",
-            "mov r6, r7",
-            "mov r1, r8
-             stmia r7!, {{r1}}"
+            "str r7, [r0]",
+            "r8" "0"
         );
         rows!(
             $four,
-            $input,
+            "4",
+            $output,
+            $bytes,
             $load,
-            $scale,
+            $end,
             four_rows,
             "ldmia r7!, {{r1-r4}}
              mov r8, r1
@@ -135,18 +192,16 @@ macro_rules! one_four_and_five_rows {
             "adds r1, r7, r6
              adds r2, r1, r6
              adds r3, r2, r6
-             mov r6, r3",
-            "mov r1, r8
-             mov r2, r9
-             mov r3, r10
-             mov r4, r11
-             stmia r7!, {{r1-r4}}"
+             str r3, [r0]",
+            "r8" "0", "r9" "1", "r10" "2", "r11" "3"
         );
         rows!(
             $five,
-            $input,
+            "5",
+            $output,
+            $bytes,
             $load,
-            $scale,
+            $end,
             five_rows,
             "ldmia r7!, {{r1-r5}}
              mov r8, r1
@@ -158,23 +213,33 @@ macro_rules! one_four_and_five_rows {
              adds r2, r1, r6
              adds r3, r2, r6
              adds r6, r3, r6
-             str r6, [sp]",
-            "mov r1, r8
-             mov r2, r9
-             mov r3, r10
-             mov r4, r11
-             mov r5, r12
-             stmia r7!, {{r1-r5}}"
+             str r6, [sp]
+             str r6, [r0]",
+            "r8" "0", "r9" "1", "r10" "2", "r11" "3", "r12" "4"
+        );
+        pub(in super::super) const $name: Loops = [$five, $four, $one];
+    };
+}
+macro_rules! loops_for_int8 {
+    ($name:ident, $one:ident, $four:ident, $five:ident, $output:ident, $bytes:literal) => {
+        loops!($name, $one, $four, $five, "ldrsb r6, [r5, r4]", "adds r5, r5, r6", $output, $bytes);
+    };
+}
+macro_rules! loops_for_int16 {
+    ($name:ident, $one:ident, $four:ident, $five:ident, $output:ident, $bytes:literal) => {
+        loops!(
+            $name,
+            $one,
+            $four,
+            $five,
+            "lsls r6, r4, #1\n ldrsh r6, [r5, r6]",
+            "lsls r4, r6, #1\n adds r5, r5, r4",
+            $output,
+            $bytes
         );
     };
 }
-one_four_and_five_rows!(int8_1, int8_4, int8_5, i8, "ldrsb r6, [r5, r4]", "0");
-one_four_and_five_rows!(
-    int16_1,
-    int16_4,
-    int16_5,
-    i16,
-    "lsls r6, r4, #1
-     ldrsh r6, [r5, r6]",
-    "1"
-);
+loops_for_int8!(INT8_TO_INT8, int8_to_int8_1, int8_to_int8_4, int8_to_int8_5, int8, "1");
+loops_for_int8!(INT8_TO_INT16, int8_to_int16_1, int8_to_int16_4, int8_to_int16_5, int16, "2");
+loops_for_int16!(INT16_TO_INT8, int16_to_int8_1, int16_to_int8_4, int16_to_int8_5, int8, "1");
+loops_for_int16!(INT16_TO_INT16, int16_to_int16_1, int16_to_int16_4, int16_to_int16_5, int16, "2");

@@ -2,7 +2,7 @@
 
 use core::arch::asm;
 
-use super::super::linear::Rows;
+use super::super::linear::{Loops, Rows};
 
 // r0 lr weights; r1 inputs; r2 their end; r3 the first row, whose address steps on, so that it comes last; r4 input; r5 r6 one and
 // three lengths of a row; r7..r11 sums; r12 offset. On the stack: call.
@@ -56,20 +56,49 @@ macro_rules! five_rows {
         )
     };
 }
-// `$biases` walk along lr, `$sums` along r1; the row after these goes to lr.
+// A sum, and its multiplier; r0 call; r12 zero point.
+macro_rules! rescale {
+    ($sum:literal, $multiplier:literal) => {
+        concat!(
+            "smull r1, ",
+            $sum,
+            ", ",
+            $sum,
+            ", ",
+            $multiplier,
+            "
+             adds r1, #0x80000000
+             adc ",
+            $sum,
+            ", ",
+            $sum,
+            ", r12
+             "
+        )
+    };
+}
+macro_rules! put {
+    (int8, $sum:literal) => {
+        concat!("ssat r2, #8, ", $sum, "\n strb r2, [r1], #1\n")
+    };
+    (int16, $sum:literal) => {
+        concat!("ssat r2, #16, ", $sum, "\n strh r2, [r1], #2\n")
+    };
+}
+// `$biases` walk along lr, `$multipliers` along r1; the row after these goes to lr.
 macro_rules! rows {
     (
-        $name:ident, $input:ty, $load:literal, $scale:literal, $rows:ident,
-        $biases:literal, $next:literal, $sums:literal
+        $name:ident, $output:ident, $load:literal, $scale:literal, $rows:ident,
+        $biases:literal, $next:literal, $multipliers:literal, $($sum:literal $multiplier:literal),+
     ) => {
-        /// Sums up biases and products for some rows at a time.
+        /// Multiplies some rows at a time.
         ///
         /// # Safety
         ///
-        /// There is an input, and `len` of them; there is a multiple of so many sums up to `sums_end`, at least one, and there are
-        /// a bias and a row of `len` weights for each.
+        /// The pointers of the call are those that their names say: there is an input, `len` of them, and up to `output_end` there is
+        /// a multiple of so many outputs, at least one, each with a row of `len` weights, a bias and a multiplier.
         #[inline(never)]
-        pub(in super::super) unsafe fn $name(call: *mut Rows<$input>) {
+        unsafe fn $name(call: *mut Rows) {
             // SAFETY: the caller promises that all of these can be read and written; registers that are no operands are saved
             // and restored.
             unsafe {
@@ -105,10 +134,14 @@ macro_rules! rows {
                     "cmp r1, r2",
                     "bne 3b",
                     "ldr r0, [sp]",
-                    "ldrd r1, r2, [r0, #20]",
-                    $sums,
+                    "ldrd r1, r12, [r0, #20]",
+                    $multipliers,
                     "str r1, [r0, #20]",
-                    "cmp r1, r2",
+                    $(rescale!($sum, $multiplier),)+
+                    "ldrd r1, r3, [r0, #28]",
+                    $(put!($output, $sum),)+
+                    "str r1, [r0, #28]",
+                    "cmp r1, r3",
                     "bne 2b",
                     "add sp, #4",
                     "pop {{r4-r11, lr}}",
@@ -122,31 +155,56 @@ macro_rules! rows {
         }
     };
 }
-macro_rules! one_four_and_five_rows {
-    ($one:ident, $four:ident, $five:ident, $input:ty, $load:literal, $scale:literal) => {
-        rows!($one, $input, $load, $scale, one_row, "ldr r8, [lr], #4", "add lr, r3, r5", "str r8, [r1], #4");
+macro_rules! loops {
+    ($name:ident, $one:ident, $four:ident, $five:ident, $load:literal, $scale:literal, $output:ident) => {
+        rows!(
+            $one,
+            $output,
+            $load,
+            $scale,
+            one_row,
+            "ldr r8, [lr], #4",
+            "add lr, r3, r5",
+            "ldr r2, [r1], #4",
+            "r8" "r2"
+        );
         rows!(
             $four,
-            $input,
+            $output,
             $load,
             $scale,
             four_rows,
             "ldmia lr!, {{r8-r11}}",
             "add lr, r3, r5, lsl #2",
-            "stmia r1!, {{r8-r11}}"
+            "ldmia r1!, {{r2-r5}}",
+            "r8" "r2", "r9" "r3", "r10" "r4", "r11" "r5"
         );
         rows!(
             $five,
-            $input,
+            $output,
             $load,
             $scale,
             five_rows,
             "ldmia lr!, {{r7-r11}}",
             "add lr, r3, r5, lsl #2
              add lr, r5",
-            "stmia r1!, {{r7-r11}}"
+            "ldmia r1!, {{r2-r6}}",
+            "r7" "r2", "r8" "r3", "r9" "r4", "r10" "r5", "r11" "r6"
         );
+        pub(in super::super) const $name: Loops = [$five, $four, $one];
     };
 }
-one_four_and_five_rows!(int8_1, int8_4, int8_5, i8, "ldrsb r4, [r1], #1", "0");
-one_four_and_five_rows!(int16_1, int16_4, int16_5, i16, "ldrsh r4, [r1], #2", "1");
+macro_rules! loops_for_int8 {
+    ($name:ident, $one:ident, $four:ident, $five:ident, $output:ident) => {
+        loops!($name, $one, $four, $five, "ldrsb r4, [r1], #1", "0", $output);
+    };
+}
+macro_rules! loops_for_int16 {
+    ($name:ident, $one:ident, $four:ident, $five:ident, $output:ident) => {
+        loops!($name, $one, $four, $five, "ldrsh r4, [r1], #2", "1", $output);
+    };
+}
+loops_for_int8!(INT8_TO_INT8, int8_to_int8_1, int8_to_int8_4, int8_to_int8_5, int8);
+loops_for_int8!(INT8_TO_INT16, int8_to_int16_1, int8_to_int16_4, int8_to_int16_5, int16);
+loops_for_int16!(INT16_TO_INT8, int16_to_int8_1, int16_to_int8_4, int16_to_int8_5, int8);
+loops_for_int16!(INT16_TO_INT16, int16_to_int16_1, int16_to_int16_4, int16_to_int16_5, int16);

@@ -105,10 +105,9 @@ macro_rules! channels {
 
 mod columns;
 mod depthwise;
-mod linear;
+pub(super) mod linear;
 mod multiply;
 
 pub(super) use columns::{pack, spread};
 pub(super) use depthwise::{depthwise_mixed, depthwise_static};
-pub(super) use linear::{int8_1, int8_4, int8_5, int16_1, int16_4, int16_5};
 pub(super) use multiply::{multiply, multiply_packed};
