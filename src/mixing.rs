@@ -222,12 +222,24 @@ impl<'a> Experts<'a> {
         }
     }
 
+    /// The accumulator of one channel, for its products with all experts.
+    #[inline(always)]
+    pub(crate) fn combine(&self, channel: usize, routing: &[RoutingWeight], products: &[i32]) -> i32 {
+        let ratios = &self.ratios[channel * products.len()..][..products.len()];
+        let terms = routing.iter().zip(ratios).zip(products);
+        let sum: i64 = terms
+            .map(|((w, &ratio), &d)| i64::from(d) * i64::from(coefficient(non_negative(*w), ratio)))
+            .sum();
+        self.mixed_bias(channel, routing) + round_shift_wide(sum, self.shift) as i32
+    }
+
     /// The mixed bias of one channel.
+    #[inline(always)]
     pub(crate) fn mixed_bias(&self, channel: usize, routing: &[RoutingWeight]) -> i32 {
         if self.expert_bias.is_empty() {
             return self.bias[channel];
         }
-        let biases = &self.expert_bias[channel * self.count..(channel + 1) * self.count];
+        let biases = &self.expert_bias[channel * routing.len()..][..routing.len()];
         let sum: i64 =
             routing.iter().zip(biases).map(|(w, &b)| i64::from(non_negative(*w)) * i64::from(b)).sum();
         self.bias[channel] + round_shift_wide(sum, 15) as i32

@@ -20,6 +20,7 @@ use scalar as native;
 
 #[cfg(not(condconv_kernels = "portable"))]
 use crate::kernel_source::KernelSource;
+use crate::mixing::Mixture;
 use crate::quantize::Element;
 use crate::{Geometry, Requantize, Shape, StaticKernels};
 
@@ -31,7 +32,7 @@ impl<S: KernelSource + native::Source> Source for S {}
 #[cfg(condconv_kernels = "portable")]
 pub(crate) use crate::kernel_source::KernelSource as Source;
 
-pub(crate) use portable::{expert_dots, max_pool, mix};
+pub(crate) use portable::{max_pool, mix};
 
 /// Convolves with kernels from a source. Once a kind of layer, not once a layer.
 #[inline(never)]
@@ -86,6 +87,21 @@ pub(crate) fn linear<X: Element, Y: Element>(
         return requantize.bound(output);
     }
     portable::linear(kernels, zero_point, requantize, input, output);
+}
+
+/// Multiplies a vector by the matrices of all experts.
+pub(crate) fn cond_linear<X: Element, Y: Element>(
+    mixture: &Mixture<'_>,
+    zero_point: i32,
+    requantize: &Requantize<'_>,
+    input: &[X],
+    output: &mut [Y],
+) {
+    #[cfg(any(condconv_kernels = "dsp", condconv_kernels = "helium"))]
+    if dsp::cond_linear(mixture, zero_point, requantize, input, output) {
+        return;
+    }
+    portable::cond_linear(mixture, zero_point, requantize, input, output);
 }
 
 /// Channels that are pooled in one pass over the pixels.

@@ -3,8 +3,9 @@
 use core::ops::Range;
 
 use crate::kernel_source::{KernelSource, Kernels};
+use crate::mixing::Mixture;
 use crate::quantize::{Element, round_shift};
-use crate::{Experts, Geometry, Requantize, StaticKernels};
+use crate::{Experts, Geometry, MAX_EXPERTS, Requantize, StaticKernels};
 
 /// `sum w (x - zero_point)`.
 #[inline]
@@ -164,8 +165,25 @@ fn mix_whole<const N: usize>(weights: &[[i8; N]], coefficients: &[i32; N], shift
     }
 }
 
+/// Multiplies a vector by the matrices of all experts.
+pub(crate) fn cond_linear<X: Element, Y: Element>(
+    mixture: &Mixture<'_>,
+    zero_point: i32,
+    requantize: &Requantize<'_>,
+    input: &[X],
+    output: &mut [Y],
+) {
+    let Mixture { experts, routing } = *mixture;
+    let mut products = [0; MAX_EXPERTS];
+    let products = &mut products[..routing.len()];
+    for (channel, output) in output.iter_mut().enumerate() {
+        expert_dots(experts, channel, input, zero_point, products);
+        *output = requantize.apply(channel, experts.combine(channel, routing, products));
+    }
+}
+
 /// One channel's products with every expert.
-pub(crate) fn expert_dots<X: Element>(
+fn expert_dots<X: Element>(
     experts: &Experts<'_>,
     channel: usize,
     input: &[X],

@@ -1,22 +1,12 @@
 //! Fully connected layers: four features of up to five rows at a time.
 
-use super::both;
+use super::features::Features;
 #[cfg(not(target_arch = "arm"))]
 use super::instructions::{smlad, smmlar};
 #[cfg(not(target_arch = "arm"))]
-use super::{pair, widen};
+use super::widen;
 use crate::quantize::Element;
 use crate::{Requantize, StaticKernels};
-
-#[derive(Clone, Copy)]
-enum Input<'a> {
-    Narrow {
-        input: &'a [i8],
-        zero_point: i32,
-    },
-    /// Of zero point zero.
-    Wide(&'a [i16]),
-}
 
 /// Multiplies a vector by a matrix; returns whether there is a loop for the input: there is none for int16 with a zero point.
 /// Outputs are bounded by their type only.
@@ -32,23 +22,12 @@ pub(crate) fn linear<X: Element, Y: Element>(
     input: &[X],
     output: &mut [Y],
 ) -> bool {
-    let input = match (X::int8(input), X::int16(input)) {
-        (Some(input), _) => Input::Narrow { input, zero_point },
-        (None, Some(input)) if zero_point == 0 => Input::Wide(input),
-        _ => return false,
-    };
+    let Some(input) = Features::of(input, zero_point) else { return false };
     input.multiply(kernels, requantize, output);
     true
 }
 
-impl Input<'_> {
-    const fn len(&self) -> usize {
-        match self {
-            Self::Narrow { input, .. } => input.len(),
-            Self::Wide(input) => input.len(),
-        }
-    }
-
+impl Features<'_> {
     #[inline(always)]
     fn multiply<Y: Element>(
         self,
@@ -73,9 +52,10 @@ impl Input<'_> {
     #[allow(unsafe_code, reason = "loops that the compiler does not find")]
     fn native<Y: Element>(self, kernels: &StaticKernels<'_>, requantize: &Requantize<'_>, output: &mut [Y]) {
         let groups = self.len() / 4;
-        let (input, bytes, offset, loops) = match self {
-            Self::Narrow { input, zero_point } => (input.as_ptr(), 1, both(-zero_point), arm::NARROW),
-            Self::Wide(input) => (input.as_ptr().cast(), 2, 0, arm::WIDE),
+        let (input, bytes, offset) = self.place();
+        let loops = match self {
+            Self::Narrow { .. } => arm::NARROW,
+            Self::Wide(_) => arm::WIDE,
         };
         let mut call = arm::Call {
             output: output.as_mut_ptr().cast(),
@@ -109,22 +89,11 @@ impl Input<'_> {
             let mut sum = *bias;
             let (whole, rest) = row.as_chunks::<4>();
             for (k, weights) in whole.iter().enumerate() {
-                let x = match self {
-                    Self::Narrow { input, zero_point } => widen(input.as_chunks().0[k], both(-zero_point)),
-                    Self::Wide(input) => {
-                        let [a, b, c, d] = input.as_chunks().0[k].map(i32::from);
-                        [pair(a, c), pair(b, d)]
-                    }
-                };
-                let weights = widen(*weights, 0);
+                let (x, weights) = (self.four(k), widen(*weights, 0));
                 sum = smlad(weights[1], x[1], smlad(weights[0], x[0], sum));
             }
             for (k, weight) in (4 * whole.len()..).zip(rest) {
-                let x = match self {
-                    Self::Narrow { input, zero_point } => i32::from(input[k]) - zero_point,
-                    Self::Wide(input) => input[k].into(),
-                };
-                sum += i32::from(*weight) * x;
+                sum += i32::from(*weight) * self.get(k);
             }
             *output = Y::saturate(smmlar(sum, *multiplier, requantize.zero_point()));
         }
@@ -136,6 +105,8 @@ mod arm {
     #![allow(unsafe_code, reason = "loops that need every register")]
 
     use core::arch::asm;
+
+    use super::super::features::{narrow, wide};
 
     /// What the loops read, and walk along. Steps are in bytes.
     #[repr(C)]
@@ -191,33 +162,6 @@ mod arm {
         run(one, left & 1);
     }
 
-    // Four features: r0 input; r1 offset; to r6 r7.
-    macro_rules! narrow {
-        (four) => {
-            "ldr r7, [r0], #4
-             sxtab16 r6, r1, r7
-             sxtab16 r7, r1, r7, ror #8
-             "
-        };
-        (one) => {
-            "ldrsb r6, [r0], #1
-             sxtah r6, r6, r1
-             "
-        };
-    }
-    macro_rules! wide {
-        (four) => {
-            "ldr r8, [r0], #4
-             ldr r9, [r0], #4
-             pkhbt r6, r8, r9, lsl #16
-             pkhtb r7, r9, r8, asr #16
-             "
-        };
-        (one) => {
-            "ldrsh r6, [r0], #2
-             "
-        };
-    }
     macro_rules! four_weights {
         ($row:literal, $sum:literal) => {
             concat!(
@@ -288,16 +232,16 @@ mod arm {
                         "str r6, [r8, #20]",
                         "ldrd r0, r9, [r8, #8]",
                         "cmp r0, r9",
-                        "beq 3f",
-                        group!(),
-                        "3:",
+                        "bne 4f",
                         $at_end,
                         "beq 5f",
+                        // Two groups at a time, entered between them if there is an odd one.
+                        "3:",
+                        group!(),
                         "4:",
                         group!(),
-                        group!(),
                         $at_end,
-                        "bne 4b",
+                        "bne 3b",
                         "5:",
                         "ldr r8, [sp]",
                         "ldr r9, [r8, #44]",

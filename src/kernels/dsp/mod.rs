@@ -9,6 +9,8 @@
 mod columns;
 mod conv;
 mod depthwise;
+mod experts;
+mod features;
 mod instructions;
 mod linear;
 mod mix;
@@ -21,6 +23,7 @@ pub(crate) use conv::Source;
 #[cfg(condconv_kernels = "dsp")]
 pub(crate) use conv::convolve;
 pub(crate) use depthwise::depthwise;
+pub(crate) use experts::cond_linear;
 pub(crate) use linear::linear;
 pub(crate) use pool::add_pixels;
 
