@@ -214,10 +214,14 @@ impl<'a> Experts<'a> {
         &self.weights[start..start + kernel_len]
     }
 
+    /// What the scales of one channel's experts are, over the largest of them.
+    pub(crate) fn ratios(&self, channel: usize) -> &'a [i16] {
+        &self.ratios[channel * self.count..(channel + 1) * self.count]
+    }
+
     /// The coefficients of one channel's experts.
     pub(crate) fn coefficients(&self, channel: usize, routing: &[RoutingWeight], out: &mut [i32]) {
-        let ratios = &self.ratios[channel * self.count..(channel + 1) * self.count];
-        for ((out, weight), &ratio) in out.iter_mut().zip(routing).zip(ratios) {
+        for ((out, weight), &ratio) in out.iter_mut().zip(routing).zip(self.ratios(channel)) {
             *out = coefficient(non_negative(*weight), ratio);
         }
     }
