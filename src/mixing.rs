@@ -202,8 +202,13 @@ impl<'a> Experts<'a> {
 
     /// The interleaved weights of one channel: all experts in words of four.
     pub(crate) fn quads(&self, channel: usize) -> &'a [i8] {
+        self.quads_of(channel..channel + 1)
+    }
+
+    /// Those of some channels.
+    pub(crate) fn quads_of(&self, channels: Range<usize>) -> &'a [i8] {
         let len = self.kernel_len() * (self.count / 4) * 4;
-        &self.weights[channel * len..(channel + 1) * len]
+        &self.weights[channels.start * len..channels.end * len]
     }
 
     /// One channel's kernel of one of the `count % 4` experts that fill no word.
@@ -214,14 +219,14 @@ impl<'a> Experts<'a> {
         &self.weights[start..start + kernel_len]
     }
 
-    /// What the scales of one channel's experts are, over the largest of them.
-    pub(crate) fn ratios(&self, channel: usize) -> &'a [i16] {
-        &self.ratios[channel * self.count..(channel + 1) * self.count]
+    /// What the scales of some channels' experts are, over the largest of each channel.
+    pub(crate) fn ratios(&self, channels: Range<usize>) -> &'a [i16] {
+        &self.ratios[channels.start * self.count..channels.end * self.count]
     }
 
     /// The coefficients of one channel's experts.
     pub(crate) fn coefficients(&self, channel: usize, routing: &[RoutingWeight], out: &mut [i32]) {
-        for ((out, weight), &ratio) in out.iter_mut().zip(routing).zip(self.ratios(channel)) {
+        for ((out, weight), &ratio) in out.iter_mut().zip(routing).zip(self.ratios(channel..channel + 1)) {
             *out = coefficient(non_negative(*weight), ratio);
         }
     }

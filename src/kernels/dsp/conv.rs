@@ -19,8 +19,8 @@ pub(crate) trait Source {
     /// All kernels, where they lie in flash in whole words.
     fn in_flash(&self) -> Option<&StaticKernels<'_>>;
 
-    /// Puts a channel's kernel in order.
-    fn put(&self, channel: usize, order: Order, words: &mut [i32]);
+    /// Puts the kernels of some channels in order.
+    fn put(&self, channels: Range<usize>, order: Order, words: &mut [i32]);
 
     /// Where a channel's accumulator starts.
     fn bias(&self, channel: usize) -> i32;
@@ -31,8 +31,8 @@ impl Source for StaticKernels<'_> {
         self.kernel_len().is_multiple_of(4).then_some(self)
     }
 
-    fn put(&self, channel: usize, order: Order, words: &mut [i32]) {
-        put(self.of(channel..channel + 1), order, words);
+    fn put(&self, channels: Range<usize>, order: Order, words: &mut [i32]) {
+        put(self.of(channels), self.kernel_len(), order, words);
     }
 
     fn bias(&self, channel: usize) -> i32 {
@@ -45,8 +45,8 @@ impl Source for Mixture<'_> {
         None
     }
 
-    fn put(&self, channel: usize, order: Order, words: &mut [i32]) {
-        mix(self, channel, order, words);
+    fn put(&self, channels: Range<usize>, order: Order, words: &mut [i32]) {
+        mix(self, channels, order, words);
     }
 
     fn bias(&self, channel: usize) -> i32 {
@@ -104,10 +104,9 @@ pub(crate) fn convolve(
         for first in channels.clone().step_by(step) {
             let channels = first..channels.end.min(first + step);
             let kernels = &mut kernels[..channels.len().div_ceil(2) * pair_words];
-            for (i, channel) in channels.clone().enumerate() {
-                let pair = &mut kernels[i / 2 * pair_words..][..pair_words];
-                source.put(channel, Order::Wide { lane: i % 2 }, pair);
-                bias[i] = source.bias(channel);
+            source.put(channels.clone(), Order::Wide { words: pair_words }, kernels);
+            for (bias, channel) in bias.iter_mut().zip(channels.clone()) {
+                *bias = source.bias(channel);
             }
             run(channels.clone(), Weights::Wide(kernels), &bias[..channels.len().next_multiple_of(2)]);
         }
