@@ -242,9 +242,29 @@ impl<'a> Experts<'a> {
         self.mixed_bias(channel, routing) + round_shift_wide(sum, self.shift) as i32
     }
 
+    /// The mixed biases of channels from the first on.
+    #[inline(never)]
+    pub(crate) fn mixed_biases(&self, first: usize, routing: &[RoutingWeight], biases: &mut [i32]) {
+        // The usual numbers of experts have loops of known length.
+        if let Some(routing) = routing.as_array::<4>() {
+            self.put_biases(first, routing, biases);
+        } else if let Some(routing) = routing.as_array::<8>() {
+            self.put_biases(first, routing, biases);
+        } else {
+            self.put_biases(first, routing, biases);
+        }
+    }
+
+    #[inline(always)]
+    fn put_biases(&self, first: usize, routing: &[RoutingWeight], biases: &mut [i32]) {
+        for (channel, bias) in (first..).zip(biases) {
+            *bias = self.mixed_bias(channel, routing);
+        }
+    }
+
     /// The mixed bias of one channel.
     #[inline(always)]
-    pub(crate) fn mixed_bias(&self, channel: usize, routing: &[RoutingWeight]) -> i32 {
+    fn mixed_bias(&self, channel: usize, routing: &[RoutingWeight]) -> i32 {
         if self.expert_bias.is_empty() {
             return self.bias[channel];
         }
@@ -293,11 +313,11 @@ impl KernelSource for Mixture<'_> {
         let (bias, weights) = scratch.split_at_mut(channels.len());
         let weights: &mut [i16] = bytemuck::must_cast_slice_mut(weights);
         let weights = &mut weights[..channels.len() * kernel_len];
+        self.experts.mixed_biases(channels.start, self.routing, bias);
         let mut coefficients = [0; MAX_EXPERTS];
-        for ((channel, kernel), bias) in channels.zip(weights.chunks_exact_mut(kernel_len)).zip(&mut *bias) {
+        for (channel, kernel) in channels.zip(weights.chunks_exact_mut(kernel_len)) {
             self.experts.coefficients(channel, self.routing, &mut coefficients);
             kernels::mix(self.experts, channel, &coefficients[..self.experts.count], kernel);
-            *bias = self.experts.mixed_bias(channel, self.routing);
         }
         Kernels { weights, bias }
     }

@@ -22,8 +22,8 @@ pub(crate) trait Source {
     /// Puts the kernels of some channels in order.
     fn put(&self, channels: Range<usize>, order: Order, words: &mut [i32]);
 
-    /// Where a channel's accumulator starts.
-    fn bias(&self, channel: usize) -> i32;
+    /// Puts where accumulators start of channels from the first on.
+    fn put_biases(&self, first: usize, biases: &mut [i32]);
 }
 
 impl Source for StaticKernels<'_> {
@@ -35,8 +35,8 @@ impl Source for StaticKernels<'_> {
         put(self.of(channels), self.kernel_len(), order, words);
     }
 
-    fn bias(&self, channel: usize) -> i32 {
-        StaticKernels::bias(self)[channel]
+    fn put_biases(&self, first: usize, biases: &mut [i32]) {
+        biases.copy_from_slice(&self.bias()[first..][..biases.len()]);
     }
 }
 
@@ -49,8 +49,8 @@ impl Source for Mixture<'_> {
         mix(self, channels, order, words);
     }
 
-    fn bias(&self, channel: usize) -> i32 {
-        self.experts.mixed_bias(channel, self.routing)
+    fn put_biases(&self, first: usize, biases: &mut [i32]) {
+        self.experts.mixed_biases(first, self.routing, biases);
     }
 }
 
@@ -105,9 +105,7 @@ pub(crate) fn convolve(
             let channels = first..channels.end.min(first + step);
             let kernels = &mut kernels[..channels.len().div_ceil(2) * pair_words];
             source.put(channels.clone(), Order::Wide { words: pair_words }, kernels);
-            for (bias, channel) in bias.iter_mut().zip(channels.clone()) {
-                *bias = source.bias(channel);
-            }
+            source.put_biases(first, &mut bias[..channels.len()]);
             run(channels.clone(), Weights::Wide(kernels), &bias[..channels.len().next_multiple_of(2)]);
         }
     }

@@ -44,9 +44,7 @@ pub(crate) fn depthwise(
         let kernels = &mut kernels[..block.len() / QUAD * words];
         let bias = &mut bias[..block.len()];
         source.put(block.clone(), Order::Taps { words }, kernels);
-        for (bias, channel) in bias.iter_mut().zip(block.clone()) {
-            *bias = source.bias(channel);
-        }
+        source.put_biases(block.start, bias);
         let multipliers = &requantize.multipliers()[block.clone()];
         let prepared = Block {
             kernels,
