@@ -40,7 +40,8 @@ impl Block<'_> {
             }
         };
         assert!(
-            fits && columns.len().is_multiple_of(2 * PIXELS)
+            fits && groups > 0
+                && columns.len().is_multiple_of(2 * PIXELS)
                 && channels > 0
                 && have_room(places, channels, output)
         );
@@ -54,8 +55,9 @@ impl Block<'_> {
     #[allow(unsafe_code, reason = "a loop that the compiler does not find")]
     fn native(&self, columns: &[i32], places: [usize; PIXELS], output: &mut [i8]) {
         let output = output.as_mut_ptr();
+        let groups = columns.len() / (2 * PIXELS);
         // Four groups at a time are left when the odd ones are done.
-        let odd = columns.len() / (2 * PIXELS) % 4 * (2 * PIXELS);
+        let odd = groups % 4 * (2 * PIXELS);
         let mut call = arm::Call {
             outputs: places.map(|place| output.wrapping_add(place)),
             columns: columns.as_ptr(),
@@ -65,6 +67,7 @@ impl Block<'_> {
             multipliers: self.multipliers.as_ptr(),
             bias_end: self.bias[..self.multipliers.len()].as_ptr_range().end,
             zero_point: self.zero_point,
+            skipped: groups.wrapping_neg() % 8,
         };
         // SAFETY: the assertion above says that there are as many kernels of the columns' length and as many multipliers as
         // biases, at least one, and that so many outputs fit from each place on. Nothing else refers to the output.
@@ -119,6 +122,8 @@ mod arm {
         pub(super) multipliers: *const i32,
         pub(super) bias_end: *const i32,
         pub(super) zero_point: i32,
+        /// Of eight groups, those that are left out the first time.
+        pub(super) skipped: usize,
     }
 
     /// Multiplies with kernels as they lie in flash: 13 instructions for four weights and four pixels.
@@ -218,12 +223,12 @@ mod arm {
     ///
     /// # Safety
     ///
-    /// As [`narrow`], but the kernels are those of half as many pairs of channels, rounded up; and so many pairs of biases can
+    /// As [`narrow`], with a group at least, but the kernels are those of half as many pairs of channels, rounded up; and so many pairs of biases can
     /// be read.
     #[inline(never)]
     pub(super) unsafe fn wide(call: *mut Call, kernels: *const i32) {
         // r0 kernels; r1 columns; r2 r3 weights of two channels; r4 r5 columns of two pixels; r6..r9 and r10..r12, lr
-        // accumulators. On the stack: the end of the columns, the end of the odd columns, call.
+        // accumulators. On the stack: the end of the columns, groups that are left out, call.
         macro_rules! half {
             () => {
                 "ldmia r0!, {{r2, r3}}
@@ -252,7 +257,8 @@ mod arm {
                 "push {{r4-r11, lr}}",
                 "mov r4, r0",
                 "mov r0, r1",
-                "ldrd r3, r2, [r4, #20]",
+                "ldr r2, [r4, #24]",
+                "ldr r3, [r4, #44]",
                 "push {{r2, r3, r4}}",
                 // Two channels: the accumulators start with their biases.
                 "2:",
@@ -266,27 +272,37 @@ mod arm {
                 "mov r11, r10",
                 "mov r12, r10",
                 "mov lr, r10",
-                "ldr r4, [sp, #4]",
-                "cmp r1, r4",
-                "beq 4f",
+                // Eight groups at a time; the first of them are left out that would be too many.
+                "ldr r2, [sp, #4]",
+                "tbh [pc, r2, lsl #1]",
                 "3:",
+                ".hword (20f - 3b) / 2",
+                ".hword (21f - 3b) / 2",
+                ".hword (22f - 3b) / 2",
+                ".hword (23f - 3b) / 2",
+                ".hword (24f - 3b) / 2",
+                ".hword (25f - 3b) / 2",
+                ".hword (26f - 3b) / 2",
+                ".hword (27f - 3b) / 2",
+                "20:",
                 group!(),
-                "ldr r4, [sp, #4]",
-                "cmp r1, r4",
-                "bne 3b",
-                "4:",
+                "21:",
+                group!(),
+                "22:",
+                group!(),
+                "23:",
+                group!(),
+                "24:",
+                group!(),
+                "25:",
+                group!(),
+                "26:",
+                group!(),
+                "27:",
+                group!(),
                 "ldr r4, [sp]",
                 "cmp r1, r4",
-                "beq 6f",
-                "5:",
-                group!(),
-                group!(),
-                group!(),
-                group!(),
-                "ldr r4, [sp]",
-                "cmp r1, r4",
-                "bne 5b",
-                "6:",
+                "bne 20b",
                 // Requantised, and a step to the next two channels.
                 "ldr r4, [sp, #8]",
                 "ldr r5, [r4, #40]",
