@@ -141,6 +141,25 @@ fn native(pixels: [&[i8]; PIXELS], offset: i32, groups: &mut [Group]) {
     #[inline(never)]
     unsafe fn spread(pixels: &[*const i8; PIXELS], offset: i32, groups: *mut Group, end: *const Group) {
         // r0..r3 pixels; r4..r7 bytes; r8..r11 pairs; r12 groups; lr offset. On the stack: the end.
+        macro_rules! group {
+            () => {
+                "ldr r4, [r0], #4
+                 ldr r5, [r1], #4
+                 ldr r6, [r2], #4
+                 ldr r7, [r3], #4
+                 sxtab16 r8, lr, r4
+                 sxtab16 r9, lr, r5
+                 sxtab16 r10, lr, r6
+                 sxtab16 r11, lr, r7
+                 stmia r12!, {{r8-r11}}
+                 sxtab16 r8, lr, r4, ror #8
+                 sxtab16 r9, lr, r5, ror #8
+                 sxtab16 r10, lr, r6, ror #8
+                 sxtab16 r11, lr, r7, ror #8
+                 stmia r12!, {{r8-r11}}
+                 "
+            };
+        }
         // SAFETY: the caller promises that all of these can be read and written; registers that are no operands are saved
         // and restored.
         unsafe {
@@ -149,23 +168,16 @@ fn native(pixels: [&[i8]; PIXELS], offset: i32, groups: &mut [Group]) {
                 "push {{r3}}",
                 "mov lr, r1",
                 "mov r12, r2",
+                "subs r4, r3, r2",
+                // Two groups at a time, entered between them if there is an odd one.
+                "lsls r4, r4, #26",
                 "ldmia r0, {{r0-r3}}",
+                "bne 3f",
                 "2:",
-                "ldr r4, [r0], #4",
-                "ldr r5, [r1], #4",
-                "ldr r6, [r2], #4",
-                "ldr r7, [r3], #4",
-                "sxtab16 r8, lr, r4",
-                "sxtab16 r9, lr, r5",
-                "sxtab16 r10, lr, r6",
-                "sxtab16 r11, lr, r7",
-                "stmia r12!, {{r8-r11}}",
-                "sxtab16 r8, lr, r4, ror #8",
-                "sxtab16 r9, lr, r5, ror #8",
-                "sxtab16 r10, lr, r6, ror #8",
-                "sxtab16 r11, lr, r7, ror #8",
+                group!(),
+                "3:",
+                group!(),
                 "ldr r4, [sp]",
-                "stmia r12!, {{r8-r11}}",
                 "cmp r12, r4",
                 "bne 2b",
                 "add sp, #4",
