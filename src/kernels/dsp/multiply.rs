@@ -325,9 +325,8 @@ mod arm {
                 "ldr r2, [r4, #24]",
                 "ldr r3, [r4, #44]",
                 "push {{r2, r3, r4}}",
-                // Two channels: the accumulators start with their biases.
+                // Two channels: the accumulators start with their biases. r4 is the call.
                 "2:",
-                "ldr r4, [sp, #8]",
                 "ldr r2, [r4, #28]",
                 "ldr r1, [r4, #16]",
                 "ldrd r6, r10, [r2]",
@@ -370,10 +369,10 @@ mod arm {
                 "bne 20b",
                 // Requantised, and a step to the next two channels.
                 "ldr r4, [sp, #8]",
-                "ldr r5, [r4, #40]",
                 "add r1, r4, #28",
-                "ldmia r1, {{r1, r2, r3}}",
+                "ldmia r1, {{r1, r2, r3, r5}}",
                 "adds r1, #8",
+                // Nothing from here to the branch back changes the flags.
                 "cmp r1, r3",
                 "bhi 7f",
                 "ldr r3, [r2], #4",
@@ -405,9 +404,6 @@ mod arm {
                 "strb r12, [r3], #1",
                 "strb lr, [r5], #1",
                 "stmia r4, {{r1, r2, r3, r5}}",
-                "ldr r1, [r4, #28]",
-                "ldr r2, [r4, #36]",
-                "cmp r1, r2",
                 "bne 2b",
                 "b 8f",
                 // The last of an odd number.
