@@ -190,6 +190,17 @@ fn expert_dots<X: Element>(
     zero_point: i32,
     products: &mut [i32],
 ) {
+    // The usual numbers of experts have loops of their own, where there are registers for their sums.
+    if cfg!(not(condconv_thumb = "1")) {
+        if let Some(products) = products.as_mut_array::<4>() {
+            *products = whole_dots(experts.quads(channel).as_chunks().0, input, zero_point);
+            return;
+        }
+        if let Some(products) = products.as_mut_array::<8>() {
+            *products = whole_dots(experts.quads(channel).as_chunks().0, input, zero_point);
+            return;
+        }
+    }
     let whole = products.len() / 4 * 4;
     let (quad_products, tail_products) = products.split_at_mut(whole);
     quad_products.fill(0);
@@ -203,6 +214,18 @@ fn expert_dots<X: Element>(
     for (tail, product) in tail_products.iter_mut().enumerate() {
         *product = dot(input, experts.tail(channel, tail), zero_point);
     }
+}
+
+/// Products with experts that fill whole words.
+fn whole_dots<X: Element, const N: usize>(weights: &[[i8; N]], input: &[X], zero_point: i32) -> [i32; N] {
+    let mut products = [0; N];
+    for (x, weights) in input.iter().zip(weights) {
+        let x = x.widen() - zero_point;
+        for (product, weight) in products.iter_mut().zip(weights) {
+            *product += i32::from(*weight) * x;
+        }
+    }
+    products
 }
 
 /// Adds channels, from `first` on, over all pixels.
