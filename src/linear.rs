@@ -11,8 +11,9 @@
 use core::marker::PhantomData;
 
 use crate::kernel_source::StaticKernels;
-use crate::quantize::{Element, check_zero_point, round_shift_wide, span};
-use crate::{Experts, LayerError, MAX_EXPERTS, Requantize, RoutingWeight, Shape, kernels};
+use crate::mixing::Mixture;
+use crate::quantize::{Element, check_zero_point, span};
+use crate::{Experts, LayerError, Requantize, RoutingWeight, Shape, kernels};
 
 /// A fully connected layer with weights in flash, activation included.
 ///
@@ -88,14 +89,7 @@ impl<'a, X: Element, Y: Element> Linear<'a, X, Y> {
     #[inline(never)]
     pub fn infer(&self, input: &[X], output: &mut [Y]) {
         assert!(input.len() == self.input_len() && output.len() == self.output_len());
-        self.multiply(input, output);
-    }
-
-    fn multiply(&self, input: &[X], output: &mut [Y]) {
-        let each = |first: usize, products: &[i32]| {
-            self.requantize.apply_all(first, self.kernels.bias(), products, output);
-        };
-        kernels::dots(input, self.kernels.weights(), self.zero_point, each);
+        kernels::linear(&self.kernels, self.zero_point, &self.requantize, input, output);
     }
 }
 
@@ -184,22 +178,7 @@ impl<'a, X: Element, Y: Element> CondLinear<'a, X, Y> {
                 && output.len() == self.output_len()
                 && routing.len() == self.experts.count()
         );
-        self.multiply(input, routing, output);
-    }
-
-    fn multiply(&self, input: &[X], routing: &[RoutingWeight], output: &mut [Y]) {
-        let experts = &self.experts;
-        let mut coefficients = [0; MAX_EXPERTS];
-        let mut products = [0; MAX_EXPERTS];
-        for (channel, output) in output.iter_mut().enumerate() {
-            experts.coefficients(channel, routing, &mut coefficients);
-            let products = &mut products[..experts.count()];
-            kernels::expert_dots(experts, channel, input, self.zero_point, products);
-            let sum: i64 =
-                products.iter().zip(&coefficients).map(|(&d, &c)| i64::from(d) * i64::from(c)).sum();
-            let combined = round_shift_wide(sum, experts.shift()) as i32;
-            let accumulator = experts.mixed_bias(channel, routing) + combined;
-            *output = self.requantize.apply(channel, accumulator);
-        }
+        let mixture = Mixture { experts: &self.experts, routing };
+        kernels::cond_linear(&mixture, self.zero_point, &self.requantize, input, output);
     }
 }

@@ -202,8 +202,13 @@ impl<'a> Experts<'a> {
 
     /// The interleaved weights of one channel: all experts in words of four.
     pub(crate) fn quads(&self, channel: usize) -> &'a [i8] {
+        self.quads_of(channel..channel + 1)
+    }
+
+    /// Those of some channels.
+    pub(crate) fn quads_of(&self, channels: Range<usize>) -> &'a [i8] {
         let len = self.kernel_len() * (self.count / 4) * 4;
-        &self.weights[channel * len..(channel + 1) * len]
+        &self.weights[channels.start * len..channels.end * len]
     }
 
     /// One channel's kernel of one of the `count % 4` experts that fill no word.
@@ -214,20 +219,56 @@ impl<'a> Experts<'a> {
         &self.weights[start..start + kernel_len]
     }
 
+    /// What the scales of some channels' experts are, over the largest of each channel.
+    pub(crate) fn ratios(&self, channels: Range<usize>) -> &'a [i16] {
+        &self.ratios[channels.start * self.count..channels.end * self.count]
+    }
+
     /// The coefficients of one channel's experts.
     pub(crate) fn coefficients(&self, channel: usize, routing: &[RoutingWeight], out: &mut [i32]) {
-        let ratios = &self.ratios[channel * self.count..(channel + 1) * self.count];
-        for ((out, weight), &ratio) in out.iter_mut().zip(routing).zip(ratios) {
+        for ((out, weight), &ratio) in out.iter_mut().zip(routing).zip(self.ratios(channel..channel + 1)) {
             *out = coefficient(non_negative(*weight), ratio);
         }
     }
 
+    /// The accumulator of one channel, for its products with all experts.
+    #[inline(always)]
+    pub(crate) fn combine(&self, channel: usize, routing: &[RoutingWeight], products: &[i32]) -> i32 {
+        let ratios = &self.ratios[channel * products.len()..][..products.len()];
+        let terms = routing.iter().zip(ratios).zip(products);
+        let sum: i64 = terms
+            .map(|((w, &ratio), &d)| i64::from(d) * i64::from(coefficient(non_negative(*w), ratio)))
+            .sum();
+        self.mixed_bias(channel, routing) + round_shift_wide(sum, self.shift) as i32
+    }
+
+    /// The mixed biases of channels from the first on.
+    #[inline(never)]
+    pub(crate) fn mixed_biases(&self, first: usize, routing: &[RoutingWeight], biases: &mut [i32]) {
+        // The usual numbers of experts have loops of known length.
+        if let Some(routing) = routing.as_array::<4>() {
+            self.put_biases(first, routing, biases);
+        } else if let Some(routing) = routing.as_array::<8>() {
+            self.put_biases(first, routing, biases);
+        } else {
+            self.put_biases(first, routing, biases);
+        }
+    }
+
+    #[inline(always)]
+    fn put_biases(&self, first: usize, routing: &[RoutingWeight], biases: &mut [i32]) {
+        for (channel, bias) in (first..).zip(biases) {
+            *bias = self.mixed_bias(channel, routing);
+        }
+    }
+
     /// The mixed bias of one channel.
-    pub(crate) fn mixed_bias(&self, channel: usize, routing: &[RoutingWeight]) -> i32 {
+    #[inline(always)]
+    fn mixed_bias(&self, channel: usize, routing: &[RoutingWeight]) -> i32 {
         if self.expert_bias.is_empty() {
             return self.bias[channel];
         }
-        let biases = &self.expert_bias[channel * self.count..(channel + 1) * self.count];
+        let biases = &self.expert_bias[channel * routing.len()..][..routing.len()];
         let sum: i64 =
             routing.iter().zip(biases).map(|(w, &b)| i64::from(non_negative(*w)) * i64::from(b)).sum();
         self.bias[channel] + round_shift_wide(sum, 15) as i32
@@ -272,11 +313,11 @@ impl KernelSource for Mixture<'_> {
         let (bias, weights) = scratch.split_at_mut(channels.len());
         let weights: &mut [i16] = bytemuck::must_cast_slice_mut(weights);
         let weights = &mut weights[..channels.len() * kernel_len];
+        self.experts.mixed_biases(channels.start, self.routing, bias);
         let mut coefficients = [0; MAX_EXPERTS];
-        for ((channel, kernel), bias) in channels.zip(weights.chunks_exact_mut(kernel_len)).zip(&mut *bias) {
+        for (channel, kernel) in channels.zip(weights.chunks_exact_mut(kernel_len)) {
             self.experts.coefficients(channel, self.routing, &mut coefficients);
             kernels::mix(self.experts, channel, &coefficients[..self.experts.count], kernel);
-            *bias = self.experts.mixed_bias(channel, self.routing);
         }
         Kernels { weights, bias }
     }

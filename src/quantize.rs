@@ -154,25 +154,17 @@ impl<'a> Requantize<'a> {
     #[inline(always)]
     #[must_use]
     pub fn apply<Y: Element>(&self, channel: usize, accumulator: i32) -> Y {
-        self.scale(self.multipliers[channel], accumulator)
+        let scaled = rescale(accumulator, self.multipliers[channel]);
+        Y::saturate((self.zero_point + scaled).clamp(self.min, self.max))
     }
 
-    #[inline(always)]
-    fn scale<Y: Element>(&self, multiplier: i32, accumulator: i32) -> Y {
-        Y::saturate((self.zero_point + rescale(accumulator, multiplier)).clamp(self.min, self.max))
-    }
-
-    /// The outputs of channels from the first on, for their biases and products.
-    pub(crate) fn apply_all<Y: Element>(
-        &self,
-        first: usize,
-        bias: &[i32],
-        products: &[i32],
-        output: &mut [Y],
-    ) {
-        let channels = output[first..].iter_mut().zip(&self.multipliers[first..]).zip(&bias[first..]);
-        for (((output, &multiplier), bias), product) in channels.zip(products) {
-            *output = self.scale(multiplier, bias + product);
+    /// Bounds outputs further than their type does.
+    #[cfg(not(condconv_kernels = "portable"))]
+    pub(crate) fn bound<Y: Element>(&self, outputs: &mut [Y]) {
+        if (self.min, self.max) != (Y::MIN, Y::MAX) {
+            for output in outputs {
+                *output = Y::saturate(output.widen().clamp(self.min, self.max));
+            }
         }
     }
 
@@ -200,10 +192,25 @@ impl<'a> Requantize<'a> {
     }
 }
 
-/// An accumulator in units of the output.
+/// An accumulator in units of the output, for a multiplier of 0 and more.
 #[inline(always)]
 pub(crate) const fn rescale(accumulator: i32, multiplier: i32) -> i32 {
+    if cfg!(all(condconv_kernels = "scalar", not(condconv_thumb = "2"))) {
+        return rescale_by_halves(accumulator, multiplier);
+    }
     round_shift_wide(accumulator as i64 * multiplier as i64, 32) as i32
+}
+
+/// The same for cores without a product of 64 bits, put together of products of halves. What lies below 2^16 takes no part in
+/// rounding.
+#[inline(always)]
+const fn rescale_by_halves(accumulator: i32, multiplier: i32) -> i32 {
+    let [low, high] = [accumulator & 0xffff, accumulator >> 16];
+    let [by_low, by_high] = [multiplier & 0xffff, multiplier >> 16];
+    let below = (low as u32 * by_low as u32) >> 16;
+    let upper = high * by_low;
+    let middle = below + (low * by_high) as u32 + (upper & 0xffff) as u32 + (1 << 15);
+    high * by_high + (upper >> 16) + (middle >> 16) as i32
 }
 
 /// `value / 2^shift`, halves up; `shift` is at least 1.

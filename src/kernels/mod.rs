@@ -21,8 +21,9 @@ use scalar as native;
 
 #[cfg(not(condconv_kernels = "portable"))]
 use crate::kernel_source::KernelSource;
+use crate::mixing::Mixture;
 use crate::quantize::Element;
-use crate::{Geometry, Requantize, Shape};
+use crate::{Geometry, Requantize, Shape, StaticKernels};
 
 #[cfg(not(condconv_kernels = "portable"))]
 pub(crate) trait Source: KernelSource + native::Source {}
@@ -32,7 +33,7 @@ impl<S: KernelSource + native::Source> Source for S {}
 #[cfg(condconv_kernels = "portable")]
 pub(crate) use crate::kernel_source::KernelSource as Source;
 
-pub(crate) use portable::{dot, expert_dots, max_pool, mix};
+pub(crate) use portable::{max_pool, mix};
 pub(crate) use tensors::Tensors;
 
 /// Convolves with kernels from a source. Once a kind of layer, not once a layer.
@@ -74,21 +75,34 @@ pub(crate) fn depthwise<X: Element, Y: Element>(
     });
 }
 
-/// Calls `each` with all rows of a matrix, some at a time: the first of them, and their products with the input less its zero
-/// point.
-pub(crate) fn dots<X: Element>(
-    input: &[X],
-    rows: &[i8],
+/// Multiplies a vector by a matrix.
+pub(crate) fn linear<X: Element, Y: Element>(
+    kernels: &StaticKernels<'_>,
     zero_point: i32,
-    mut each: impl FnMut(usize, &[i32]),
+    requantize: &Requantize<'_>,
+    input: &[X],
+    output: &mut [Y],
 ) {
     #[cfg(not(condconv_kernels = "portable"))]
-    if native::dots(input, rows, zero_point, &mut each) {
+    if native::linear(kernels, zero_point, requantize, input, output) {
+        return requantize.bound(output);
+    }
+    portable::linear(kernels, zero_point, requantize, input, output);
+}
+
+/// Multiplies a vector by the matrices of all experts.
+pub(crate) fn cond_linear<X: Element, Y: Element>(
+    mixture: &Mixture<'_>,
+    zero_point: i32,
+    requantize: &Requantize<'_>,
+    input: &[X],
+    output: &mut [Y],
+) {
+    #[cfg(any(condconv_kernels = "dsp", condconv_kernels = "helium"))]
+    if dsp::cond_linear(mixture, zero_point, requantize, input, output) {
         return;
     }
-    for (row, weights) in rows.chunks_exact(input.len()).enumerate() {
-        each(row, &[dot(input, weights, zero_point)]);
-    }
+    portable::cond_linear(mixture, zero_point, requantize, input, output);
 }
 
 /// Channels that are pooled in one pass over the pixels.

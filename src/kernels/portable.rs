@@ -4,13 +4,28 @@ use core::ops::Range;
 
 use super::Tensors;
 use crate::kernel_source::{KernelSource, Kernels};
+use crate::mixing::Mixture;
 use crate::quantize::{Element, round_shift};
-use crate::{Experts, Geometry, Requantize};
+use crate::{Experts, Geometry, MAX_EXPERTS, Requantize, StaticKernels};
 
 /// `sum w (x - zero_point)`.
 #[inline]
-pub(crate) fn dot<X: Element, W: Element>(input: &[X], weights: &[W], zero_point: i32) -> i32 {
+fn dot<X: Element, W: Element>(input: &[X], weights: &[W], zero_point: i32) -> i32 {
     input.iter().zip(weights).map(|(x, w)| w.widen() * (x.widen() - zero_point)).sum()
+}
+
+/// Multiplies a vector by a matrix.
+pub(crate) fn linear<X: Element, Y: Element>(
+    kernels: &StaticKernels<'_>,
+    zero_point: i32,
+    requantize: &Requantize<'_>,
+    input: &[X],
+    output: &mut [Y],
+) {
+    let rows = kernels.weights().chunks_exact(input.len()).zip(kernels.bias());
+    for (channel, (output, (row, bias))) in output.iter_mut().zip(rows).enumerate() {
+        *output = requantize.apply(channel, bias + dot(input, row, zero_point));
+    }
 }
 
 /// Runs a loop for block after block of output channels, as many as the scratch has room for.
@@ -152,14 +167,42 @@ fn mix_whole<const N: usize>(weights: &[[i8; N]], coefficients: &[i32; N], shift
     }
 }
 
+/// Multiplies a vector by the matrices of all experts.
+pub(crate) fn cond_linear<X: Element, Y: Element>(
+    mixture: &Mixture<'_>,
+    zero_point: i32,
+    requantize: &Requantize<'_>,
+    input: &[X],
+    output: &mut [Y],
+) {
+    let Mixture { experts, routing } = *mixture;
+    let mut products = [0; MAX_EXPERTS];
+    let products = &mut products[..routing.len()];
+    for (channel, output) in output.iter_mut().enumerate() {
+        expert_dots(experts, channel, input, zero_point, products);
+        *output = requantize.apply(channel, experts.combine(channel, routing, products));
+    }
+}
+
 /// One channel's products with every expert.
-pub(crate) fn expert_dots<X: Element>(
+fn expert_dots<X: Element>(
     experts: &Experts<'_>,
     channel: usize,
     input: &[X],
     zero_point: i32,
     products: &mut [i32],
 ) {
+    // The usual numbers of experts have loops of their own, where there are registers for their sums.
+    if cfg!(not(condconv_thumb = "1")) {
+        if let Some(products) = products.as_mut_array::<4>() {
+            *products = whole_dots(experts.quads(channel).as_chunks().0, input, zero_point);
+            return;
+        }
+        if let Some(products) = products.as_mut_array::<8>() {
+            *products = whole_dots(experts.quads(channel).as_chunks().0, input, zero_point);
+            return;
+        }
+    }
     let whole = products.len() / 4 * 4;
     let (quad_products, tail_products) = products.split_at_mut(whole);
     quad_products.fill(0);
@@ -173,6 +216,18 @@ pub(crate) fn expert_dots<X: Element>(
     for (tail, product) in tail_products.iter_mut().enumerate() {
         *product = dot(input, experts.tail(channel, tail), zero_point);
     }
+}
+
+/// Products with experts that fill whole words.
+fn whole_dots<X: Element, const N: usize>(weights: &[[i8; N]], input: &[X], zero_point: i32) -> [i32; N] {
+    let mut products = [0; N];
+    for (x, weights) in input.iter().zip(weights) {
+        let x = x.widen() - zero_point;
+        for (product, weight) in products.iter_mut().zip(weights) {
+            *product += i32::from(*weight) * x;
+        }
+    }
+    products
 }
 
 /// Adds channels, from `first` on, over all pixels.

@@ -144,6 +144,25 @@ fn native(pixels: [&[i8]; PIXELS], offset: i32, groups: &mut [Group]) {
     #[inline(never)]
     unsafe fn spread(pixels: &[*const i8; PIXELS], offset: i32, groups: *mut Group, end: *const Group) {
         // r0..r3 pixels; r4..r7 bytes; r8..r11 pairs; r12 groups; lr offset. On the stack: the end.
+        macro_rules! group {
+            () => {
+                "ldr r4, [r0], #4
+                 ldr r5, [r1], #4
+                 ldr r6, [r2], #4
+                 ldr r7, [r3], #4
+                 sxtab16 r8, lr, r4
+                 sxtab16 r9, lr, r5
+                 sxtab16 r10, lr, r6
+                 sxtab16 r11, lr, r7
+                 stmia r12!, {{r8-r11}}
+                 sxtab16 r8, lr, r4, ror #8
+                 sxtab16 r9, lr, r5, ror #8
+                 sxtab16 r10, lr, r6, ror #8
+                 sxtab16 r11, lr, r7, ror #8
+                 stmia r12!, {{r8-r11}}
+                 "
+            };
+        }
         // SAFETY: the caller promises that all of these can be read and written; registers that are no operands are saved
         // and restored.
         unsafe {
@@ -152,25 +171,27 @@ fn native(pixels: [&[i8]; PIXELS], offset: i32, groups: &mut [Group]) {
                 "push {{r3}}",
                 "mov lr, r1",
                 "mov r12, r2",
+                // Four groups at a time; the first of them are left out that would be too many.
+                "subs r4, r2, r3",
+                "ubfx r4, r4, #5, #2",
                 "ldmia r0, {{r0-r3}}",
+                "tbb [pc, r4]",
                 "2:",
-                "ldr r4, [r0], #4",
-                "ldr r5, [r1], #4",
-                "ldr r6, [r2], #4",
-                "ldr r7, [r3], #4",
-                "sxtab16 r8, lr, r4",
-                "sxtab16 r9, lr, r5",
-                "sxtab16 r10, lr, r6",
-                "sxtab16 r11, lr, r7",
-                "stmia r12!, {{r8-r11}}",
-                "sxtab16 r8, lr, r4, ror #8",
-                "sxtab16 r9, lr, r5, ror #8",
-                "sxtab16 r10, lr, r6, ror #8",
-                "sxtab16 r11, lr, r7, ror #8",
+                ".byte (20f - 2b) / 2",
+                ".byte (21f - 2b) / 2",
+                ".byte (22f - 2b) / 2",
+                ".byte (23f - 2b) / 2",
+                "20:",
+                group!(),
+                "21:",
+                group!(),
+                "22:",
+                group!(),
+                "23:",
+                group!(),
                 "ldr r4, [sp]",
-                "stmia r12!, {{r8-r11}}",
                 "cmp r12, r4",
-                "bne 2b",
+                "bne 20b",
                 "add sp, #4",
                 "pop {{r4-r11, lr}}",
                 inout("r0") pixels => _,

@@ -20,11 +20,11 @@ pub(crate) trait Source {
     /// All kernels, where they lie in flash in whole words.
     fn in_flash(&self) -> Option<&StaticKernels<'_>>;
 
-    /// Puts a channel's kernel in order.
-    fn put(&self, channel: usize, order: Order, words: &mut [i32]);
+    /// Puts the kernels of some channels in order.
+    fn put(&self, channels: Range<usize>, order: Order, words: &mut [i32]);
 
-    /// Where a channel's accumulator starts.
-    fn bias(&self, channel: usize) -> i32;
+    /// Puts where accumulators start of channels from the first on.
+    fn put_biases(&self, first: usize, biases: &mut [i32]);
 }
 
 impl Source for StaticKernels<'_> {
@@ -32,12 +32,12 @@ impl Source for StaticKernels<'_> {
         self.kernel_len().is_multiple_of(4).then_some(self)
     }
 
-    fn put(&self, channel: usize, order: Order, words: &mut [i32]) {
-        put(self.of(channel..channel + 1), order, words);
+    fn put(&self, channels: Range<usize>, order: Order, words: &mut [i32]) {
+        put(self.of(channels), self.kernel_len(), order, words);
     }
 
-    fn bias(&self, channel: usize) -> i32 {
-        StaticKernels::bias(self)[channel]
+    fn put_biases(&self, first: usize, biases: &mut [i32]) {
+        biases.copy_from_slice(&self.bias()[first..][..biases.len()]);
     }
 }
 
@@ -46,12 +46,12 @@ impl Source for Mixture<'_> {
         None
     }
 
-    fn put(&self, channel: usize, order: Order, words: &mut [i32]) {
-        mix(self, channel, order, words);
+    fn put(&self, channels: Range<usize>, order: Order, words: &mut [i32]) {
+        mix(self, channels, order, words);
     }
 
-    fn bias(&self, channel: usize) -> i32 {
-        self.experts.mixed_bias(channel, self.routing)
+    fn put_biases(&self, first: usize, biases: &mut [i32]) {
+        self.experts.mixed_biases(first, self.routing, biases);
     }
 }
 
@@ -104,11 +104,8 @@ pub(crate) fn convolve(
         for first in channels.clone().step_by(step) {
             let channels = first..channels.end.min(first + step);
             let kernels = &mut kernels[..channels.len().div_ceil(2) * pair_words];
-            for (i, channel) in channels.clone().enumerate() {
-                let pair = &mut kernels[i / 2 * pair_words..][..pair_words];
-                source.put(channel, Order::Wide { lane: i % 2 }, pair);
-                bias[i] = source.bias(channel);
-            }
+            source.put(channels.clone(), Order::Wide { words: pair_words }, kernels);
+            source.put_biases(first, &mut bias[..channels.len()]);
             run(channels.clone(), Weights::Wide(kernels), &bias[..channels.len().next_multiple_of(2)]);
         }
     }

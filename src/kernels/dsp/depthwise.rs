@@ -12,9 +12,6 @@ use crate::{Geometry, Requantize};
 /// Channels that are convolved at a time.
 const QUAD: usize = 4;
 
-/// Where the weights of four channels lie in the two words of a tap: halves of the words into which an input is widened.
-const HALVES: [usize; QUAD] = [0, 2, 1, 3];
-
 /// Convolves each channel with its kernel, block by block of as many channels as the scratch has room for. Fewer than four
 /// channels are groups of an ordinary convolution.
 ///
@@ -46,13 +43,8 @@ pub(crate) fn depthwise(
             if first + QUAD > whole { first..channels } else { first..whole.min(first + step * QUAD) };
         let kernels = &mut kernels[..block.len() / QUAD * words];
         let bias = &mut bias[..block.len()];
-        for (quad, kernel) in kernels.chunks_exact_mut(words).enumerate() {
-            for (i, half) in HALVES.into_iter().enumerate() {
-                let channel = QUAD * quad + i;
-                source.put(block.start + channel, Order::Taps { half }, kernel);
-                bias[channel] = source.bias(block.start + channel);
-            }
-        }
+        source.put(block.clone(), Order::Taps { words }, kernels);
+        source.put_biases(block.start, bias);
         let multipliers = &requantize.multipliers()[block.clone()];
         let prepared = Block {
             kernels,

@@ -9,6 +9,8 @@
 mod columns;
 mod conv;
 mod depthwise;
+mod experts;
+mod features;
 mod instructions;
 mod linear;
 mod mix;
@@ -21,7 +23,8 @@ pub(crate) use conv::Source;
 #[cfg(condconv_kernels = "dsp")]
 pub(crate) use conv::convolve;
 pub(crate) use depthwise::depthwise;
-pub(crate) use linear::dots;
+pub(crate) use experts::cond_linear;
+pub(crate) use linear::linear;
 pub(crate) use pool::add_pixels;
 
 use instructions::{sxtab16, sxtab16_ror8};

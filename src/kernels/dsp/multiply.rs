@@ -40,7 +40,8 @@ impl Block<'_> {
             }
         };
         assert!(
-            fits && columns.len().is_multiple_of(2 * PIXELS)
+            fits && groups > 0
+                && columns.len().is_multiple_of(2 * PIXELS)
                 && channels > 0
                 && have_room(places, channels, output)
         );
@@ -54,17 +55,21 @@ impl Block<'_> {
     #[allow(unsafe_code, reason = "a loop that the compiler does not find")]
     fn native(&self, columns: &[i32], places: [usize; PIXELS], output: &mut [i8]) {
         let output = output.as_mut_ptr();
-        // Four groups at a time are left when the odd ones are done.
-        let odd = columns.len() / (2 * PIXELS) % 4 * (2 * PIXELS);
+        let groups = columns.len() / (2 * PIXELS);
+        let (odd, skipped) = match self.weights {
+            Weights::Narrow(_) => (groups % 3, groups / 3 % 2),
+            Weights::Wide(_) => (0, groups.wrapping_neg() % 8),
+        };
         let mut call = arm::Call {
             outputs: places.map(|place| output.wrapping_add(place)),
             columns: columns.as_ptr(),
-            odd_columns_end: columns[odd..].as_ptr(),
+            odd_columns_end: columns[2 * PIXELS * odd..].as_ptr(),
             columns_end: columns.as_ptr_range().end,
             bias: self.bias.as_ptr(),
             multipliers: self.multipliers.as_ptr(),
             bias_end: self.bias[..self.multipliers.len()].as_ptr_range().end,
             zero_point: self.zero_point,
+            skipped,
         };
         // SAFETY: the assertion above says that there are as many kernels of the columns' length and as many multipliers as
         // biases, at least one, and that so many outputs fit from each place on. Nothing else refers to the output.
@@ -119,34 +124,89 @@ mod arm {
         pub(super) multipliers: *const i32,
         pub(super) bias_end: *const i32,
         pub(super) zero_point: i32,
+        /// Of what is multiplied at a time, as many parts are left out the first time.
+        pub(super) skipped: usize,
     }
 
-    /// Multiplies with kernels as they lie in flash: 13 instructions for four weights and four pixels.
+    /// Multiplies with kernels as they lie in flash: 37 instructions for twelve weights and four pixels.
     ///
     /// # Safety
     ///
     /// The pointers of the call are those of the slices that their names say; each output can take a byte for every bias, and
-    /// there are as many multipliers, and kernels of as many words as columns have in a lane.
+    /// there are as many multipliers, and kernels of as many words as columns have in a lane, at least one.
     #[inline(never)]
     pub(super) unsafe fn narrow(call: *mut Call, kernels: *const i8) {
-        // r0 kernel; r1 columns; r2 r3 weights; r4..r7 columns of four pixels; r8..r11 accumulators; r12 end of the columns;
-        // lr call.
-        macro_rules! group {
+        // r0 kernel; r1 columns; r2 r3 weights; r4..r9 columns; r10..r12, lr accumulators of four pixels. On the stack: the end of
+        // the columns, the end of the odd columns, whether half of six groups is left out, call.
+        macro_rules! weights {
             () => {
                 "ldr r2, [r0], #4
-                 ldmia r1!, {{r4-r7}}
                  sxtb16 r3, r2, ror #8
                  sxtb16 r2, r2
-                 smlad r8, r2, r4, r8
-                 smlad r9, r2, r5, r9
-                 smlad r10, r2, r6, r10
-                 smlad r11, r2, r7, r11
-                 ldmia r1!, {{r4-r7}}
-                 smlad r8, r3, r4, r8
-                 smlad r9, r3, r5, r9
-                 smlad r10, r3, r6, r10
-                 smlad r11, r3, r7, r11
                  "
+            };
+        }
+        macro_rules! four_pixels {
+            ($weights:literal, $a:literal, $b:literal, $c:literal, $d:literal) => {
+                concat!(two_pixels!($weights, "r10" $a, "r11" $b), two_pixels!($weights, "r12" $c, "lr" $d))
+            };
+        }
+        macro_rules! two_pixels {
+            ($weights:literal, $sum:literal $a:literal, $other:literal $b:literal) => {
+                concat!(
+                    "smlad ",
+                    $sum,
+                    ", ",
+                    $weights,
+                    ", ",
+                    $a,
+                    ", ",
+                    $sum,
+                    "
+                     smlad ",
+                    $other,
+                    ", ",
+                    $weights,
+                    ", ",
+                    $b,
+                    ", ",
+                    $other,
+                    "
+                     "
+                )
+            };
+        }
+        macro_rules! group {
+            () => {
+                concat!(
+                    weights!(),
+                    "ldmia r1!, {{r4-r7}}\n",
+                    four_pixels!("r2", "r4", "r5", "r6", "r7"),
+                    "ldmia r1!, {{r4-r7}}\n",
+                    four_pixels!("r3", "r4", "r5", "r6", "r7"),
+                )
+            };
+        }
+        // Columns are loaded by as many as there are registers.
+        macro_rules! three_groups {
+            () => {
+                concat!(
+                    weights!(),
+                    "ldmia r1!, {{r4-r9}}\n",
+                    four_pixels!("r2", "r4", "r5", "r6", "r7"),
+                    two_pixels!("r3", "r10" "r8", "r11" "r9"),
+                    "ldmia r1!, {{r4-r9}}\n",
+                    two_pixels!("r3", "r12" "r4", "lr" "r5"),
+                    weights!(),
+                    four_pixels!("r2", "r6", "r7", "r8", "r9"),
+                    "ldmia r1!, {{r4-r9}}\n",
+                    four_pixels!("r3", "r4", "r5", "r6", "r7"),
+                    weights!(),
+                    two_pixels!("r2", "r10" "r8", "r11" "r9"),
+                    "ldmia r1!, {{r4-r9}}\n",
+                    two_pixels!("r2", "r12" "r4", "lr" "r5"),
+                    four_pixels!("r3", "r6", "r7", "r8", "r9"),
+                )
             };
         }
         // SAFETY: the caller promises that all of these can be read and written; registers that are no operands are saved
@@ -154,56 +214,66 @@ mod arm {
         unsafe {
             asm!(
                 "push {{r4-r11, lr}}",
-                "mov lr, r0",
+                "mov r5, r0",
                 "mov r0, r1",
+                "ldrd r3, r2, [r5, #20]",
+                "ldr r4, [r5, #44]",
+                "push {{r2, r3, r4, r5}}",
                 // A channel: the accumulators start with its bias.
                 "2:",
-                "ldrd r1, r12, [lr, #16]",
-                "ldr r2, [lr, #28]",
-                "ldr r8, [r2]",
-                "mov r9, r8",
-                "mov r10, r8",
-                "mov r11, r8",
-                "cmp r1, r12",
+                "ldr r9, [sp, #12]",
+                "ldr r1, [r9, #16]",
+                "ldr r2, [r9, #28]",
+                "ldr r10, [r2]",
+                "mov r11, r10",
+                "mov r12, r10",
+                "mov lr, r10",
+                "ldrd r9, r8, [sp]",
+                "cmp r1, r8",
                 "beq 4f",
                 "3:",
                 group!(),
-                "cmp r1, r12",
+                "cmp r1, r8",
                 "bne 3b",
                 "4:",
-                "ldr r12, [lr, #24]",
-                "cmp r1, r12",
-                "beq 6f",
+                "cmp r1, r9",
+                "beq 7f",
+                // Six groups at a time, entered in their midst if three would be too many.
+                "ldr r4, [sp, #8]",
+                "cmp r4, #0",
+                "bne 6f",
                 "5:",
-                group!(),
-                group!(),
-                group!(),
-                group!(),
-                "cmp r1, r12",
-                "bne 5b",
+                three_groups!(),
                 "6:",
+                three_groups!(),
+                "ldr r4, [sp]",
+                "cmp r1, r4",
+                "bne 5b",
+                "7:",
                 // Requantised, and a step to the next channel.
-                "add r1, lr, #28",
+                "ldr r9, [sp, #12]",
+                "add r1, r9, #28",
                 "ldmia r1, {{r2, r3, r4, r5}}",
                 "ldr r6, [r3], #4",
                 "adds r2, #4",
                 "stmia r1!, {{r2, r3}}",
-                "smmlar r8, r8, r6, r5",
-                "smmlar r9, r9, r6, r5",
                 "smmlar r10, r10, r6, r5",
                 "smmlar r11, r11, r6, r5",
-                "ldmia lr, {{r1, r3, r5, r6}}",
-                "ssat r8, #8, r8",
-                "ssat r9, #8, r9",
+                "smmlar r12, r12, r6, r5",
+                "smmlar lr, lr, r6, r5",
+                "ldmia r9, {{r1, r3, r5, r6}}",
                 "ssat r10, #8, r10",
                 "ssat r11, #8, r11",
-                "strb r8, [r1], #1",
-                "strb r9, [r3], #1",
-                "strb r10, [r5], #1",
-                "strb r11, [r6], #1",
-                "stmia lr, {{r1, r3, r5, r6}}",
+                "ssat r12, #8, r12",
+                "ssat lr, #8, lr",
+                "strb r10, [r1], #1",
+                "strb r11, [r3], #1",
+                "strb r12, [r5], #1",
+                "strb lr, [r6], #1",
+                "stmia r9, {{r1, r3, r5, r6}}",
                 "cmp r2, r4",
                 "bne 2b",
+                "add sp, #16",
                 "pop {{r4-r11, lr}}",
                 inout("r0") call => _,
                 inout("r1") kernels => _,
@@ -223,7 +293,7 @@ mod arm {
     #[inline(never)]
     pub(super) unsafe fn wide(call: *mut Call, kernels: *const i32) {
         // r0 kernels; r1 columns; r2 r3 weights of two channels; r4 r5 columns of two pixels; r6..r9 and r10..r12, lr
-        // accumulators. On the stack: the end of the columns, the end of the odd columns, call.
+        // accumulators. On the stack: the end of the columns, groups that are left out, call.
         macro_rules! half {
             () => {
                 "ldmia r0!, {{r2, r3}}
@@ -252,11 +322,11 @@ mod arm {
                 "push {{r4-r11, lr}}",
                 "mov r4, r0",
                 "mov r0, r1",
-                "ldrd r3, r2, [r4, #20]",
+                "ldr r2, [r4, #24]",
+                "ldr r3, [r4, #44]",
                 "push {{r2, r3, r4}}",
-                // Two channels: the accumulators start with their biases.
+                // Two channels: the accumulators start with their biases. r4 is the call.
                 "2:",
-                "ldr r4, [sp, #8]",
                 "ldr r2, [r4, #28]",
                 "ldr r1, [r4, #16]",
                 "ldrd r6, r10, [r2]",
@@ -266,33 +336,43 @@ mod arm {
                 "mov r11, r10",
                 "mov r12, r10",
                 "mov lr, r10",
-                "ldr r4, [sp, #4]",
-                "cmp r1, r4",
-                "beq 4f",
+                // Eight groups at a time; the first of them are left out that would be too many.
+                "ldr r2, [sp, #4]",
+                "tbh [pc, r2, lsl #1]",
                 "3:",
+                ".hword (20f - 3b) / 2",
+                ".hword (21f - 3b) / 2",
+                ".hword (22f - 3b) / 2",
+                ".hword (23f - 3b) / 2",
+                ".hword (24f - 3b) / 2",
+                ".hword (25f - 3b) / 2",
+                ".hword (26f - 3b) / 2",
+                ".hword (27f - 3b) / 2",
+                "20:",
                 group!(),
-                "ldr r4, [sp, #4]",
-                "cmp r1, r4",
-                "bne 3b",
-                "4:",
+                "21:",
+                group!(),
+                "22:",
+                group!(),
+                "23:",
+                group!(),
+                "24:",
+                group!(),
+                "25:",
+                group!(),
+                "26:",
+                group!(),
+                "27:",
+                group!(),
                 "ldr r4, [sp]",
                 "cmp r1, r4",
-                "beq 6f",
-                "5:",
-                group!(),
-                group!(),
-                group!(),
-                group!(),
-                "ldr r4, [sp]",
-                "cmp r1, r4",
-                "bne 5b",
-                "6:",
+                "bne 20b",
                 // Requantised, and a step to the next two channels.
                 "ldr r4, [sp, #8]",
-                "ldr r5, [r4, #40]",
                 "add r1, r4, #28",
-                "ldmia r1, {{r1, r2, r3}}",
+                "ldmia r1, {{r1, r2, r3, r5}}",
                 "adds r1, #8",
+                // Nothing from here to the branch back changes the flags.
                 "cmp r1, r3",
                 "bhi 7f",
                 "ldr r3, [r2], #4",
@@ -324,9 +404,6 @@ mod arm {
                 "strb r12, [r3], #1",
                 "strb lr, [r5], #1",
                 "stmia r4, {{r1, r2, r3, r5}}",
-                "ldr r1, [r4, #28]",
-                "ldr r2, [r4, #36]",
-                "cmp r1, r2",
                 "bne 2b",
                 "b 8f",
                 // The last of an odd number.

@@ -10,7 +10,7 @@ mod conv;
 mod multiply;
 mod sum;
 
-pub(crate) use super::dsp::{depthwise, dots};
+pub(crate) use super::dsp::{depthwise, linear};
 pub(crate) use conv::{Source, convolve};
 
 /// Bytes of a vector.

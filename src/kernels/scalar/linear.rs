@@ -1,83 +1,111 @@
-//! Fully connected layers: four outputs at a time.
+//! Fully connected layers: up to five outputs at a time.
 
 use crate::quantize::Element;
+use crate::{Requantize, StaticKernels};
 
-/// Rows that are multiplied at a time.
-const ROWS: usize = 4;
-
-/// As [`dots`](super::super::dots), if there are four rows or more; returns whether it did.
-#[inline(always)]
-pub(crate) fn dots<X: Element>(
-    input: &[X],
-    matrix: &[i8],
-    zero_point: i32,
-    each: &mut impl FnMut(usize, &[i32]),
-) -> bool {
-    let (len, rows) = (input.len(), matrix.len() / input.len());
-    if rows < ROWS {
-        return false;
-    }
-    for first in (0..rows).step_by(ROWS) {
-        // Fewer than four are in part the rows before.
-        let first = first.min(rows - ROWS);
-        each(first, &products(input, &matrix[first * len..][..ROWS * len], zero_point));
-    }
-    true
-}
-
-/// The products of four rows with the input.
+/// Multiplies a vector by a matrix; always has a loop. Outputs are bounded by their type only.
 ///
 /// # Panics
 ///
-/// If they are not as long as the input.
+/// If lengths do not fit together.
 #[inline(always)]
-fn products<X: Element>(input: &[X], rows: &[i8], zero_point: i32) -> [i32; ROWS] {
-    assert!(!input.is_empty() && rows.len() == ROWS * input.len());
+pub(crate) fn linear<X: Element, Y: Element>(
+    kernels: &StaticKernels<'_>,
+    zero_point: i32,
+    requantize: &Requantize<'_>,
+    input: &[X],
+    output: &mut [Y],
+) -> bool {
+    assert!(
+        !input.is_empty()
+            && kernels.weights().len() == input.len() * output.len()
+            && kernels.bias().len() == output.len()
+            && requantize.multipliers().len() == output.len()
+    );
     #[cfg(target_arch = "arm")]
-    if let Some(products) = native(input, rows, zero_point) {
-        return products;
-    }
-    let mut rows = rows.chunks_exact(input.len());
-    core::array::from_fn(|_| {
-        crate::kernels::portable::dot(input, rows.next().unwrap_or_default(), zero_point)
-    })
+    native(kernels, zero_point, requantize, input, output);
+    #[cfg(not(target_arch = "arm"))]
+    crate::kernels::portable::linear(kernels, zero_point, requantize, input, output);
+    true
 }
 
-/// What the loop reads, and its sums.
+/// What the loops read, and walk along.
 #[cfg(target_arch = "arm")]
 #[repr(C)]
-pub(super) struct Rows<X> {
-    input: *const X,
-    input_end: *const X,
-    rows: *const i8,
+pub(super) struct Rows {
+    input: *const i8,
     len: usize,
     /// Added to each input.
     offset: i32,
-    sums: [i32; ROWS],
+    rows: *const i8,
+    bias: *const i32,
+    multipliers: *const i32,
+    /// The output's.
+    zero_point: i32,
+    output: *mut i8,
+    /// Where the outputs end that one loop is for.
+    output_end: *const i8,
 }
 
+/// For five rows, four rows and one row at a time.
+#[cfg(target_arch = "arm")]
+pub(super) type Loops = [unsafe fn(*mut Rows); 3];
+
+#[cfg(target_arch = "arm")]
+#[inline(always)]
+#[allow(unsafe_code, reason = "loops that the compiler does not find")]
+fn native<X: Element, Y: Element>(
+    kernels: &StaticKernels<'_>,
+    zero_point: i32,
+    requantize: &Requantize<'_>,
+    input: &[X],
+    output: &mut [Y],
+) {
+    use super::thumb::linear::{INT8_TO_INT8, INT8_TO_INT16, INT16_TO_INT8, INT16_TO_INT16};
+    let mut call = Rows {
+        input: input.as_ptr().cast(),
+        len: input.len(),
+        offset: -zero_point,
+        rows: kernels.weights().as_ptr(),
+        bias: kernels.bias().as_ptr(),
+        multipliers: requantize.multipliers().as_ptr(),
+        zero_point: requantize.zero_point(),
+        output: output.as_mut_ptr().cast(),
+        output_end: core::ptr::null(),
+    };
+    let loops = match (size_of::<X>(), size_of::<Y>()) {
+        (1, 1) => INT8_TO_INT8,
+        (1, _) => INT8_TO_INT16,
+        (_, 1) => INT16_TO_INT8,
+        _ => INT16_TO_INT16,
+    };
+    // SAFETY: the caller has checked that there are inputs, and a row of as many weights, a bias and a multiplier for each output.
+    // Nothing else refers to the outputs.
+    unsafe { run(&mut call, loops, output.len(), size_of::<Y>()) };
+}
+
+/// Runs one loop after the other, until all outputs are there.
+///
+/// # Safety
+///
+/// The pointers of the call are those that their names say; for each of so many outputs, of so many bytes, there are a row of as many
+/// weights as there are inputs, at least one, a bias and a multiplier.
 #[cfg(target_arch = "arm")]
 #[allow(unsafe_code, reason = "loops that the compiler does not find")]
-fn native<X: Element>(input: &[X], rows: &[i8], zero_point: i32) -> Option<[i32; ROWS]> {
-    use super::thumb;
-    fn call<X>(input: &[X], rows: &[i8], zero_point: i32) -> Rows<X> {
-        let (ends, len) = (input.as_ptr_range(), input.len());
-        let (rows, offset) = (rows.as_ptr(), -zero_point);
-        Rows { input: ends.start, input_end: ends.end, rows, len, offset, sums: [0; ROWS] }
-    }
-    match (X::int8(input), X::int16(input)) {
-        (Some(input), _) => {
-            let mut call = call(input, rows, zero_point);
-            // SAFETY: the caller has checked that there are inputs, and four rows of as many weights.
-            unsafe { thumb::multiply_int8(&mut call) };
-            Some(call.sums)
+#[inline(never)]
+unsafe fn run(call: &mut Rows, [five, four, one]: Loops, outputs: usize, bytes: usize) {
+    let mut run = |rows: unsafe fn(*mut Rows), count: usize| {
+        if count > 0 {
+            call.output_end = call.output.wrapping_add(count * bytes);
+            // SAFETY: the caller promises that all of these can be read and written; no loop takes more rows at a time than it is
+            // run for.
+            unsafe { rows(call) };
         }
-        (None, Some(input)) => {
-            let mut call = call(input, rows, zero_point);
-            // SAFETY: as above.
-            unsafe { thumb::multiply_int16(&mut call) };
-            Some(call.sums)
-        }
-        _ => None,
-    }
+    };
+    // Fives in place of fours take in rows that fill no four.
+    let (fours, left) = (outputs / 4, outputs % 4);
+    let fives = fours.min(left);
+    run(five, 5 * fives);
+    run(four, 4 * (fours - fives));
+    run(one, left - fives);
 }

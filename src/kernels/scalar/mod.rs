@@ -29,7 +29,7 @@ mod thumb;
 
 pub(crate) use conv::convolve;
 pub(crate) use depthwise::depthwise;
-pub(crate) use linear::dots;
+pub(crate) use linear::linear;
 
 use crate::kernel_source::{KernelSource, Kernels};
 use crate::quantize::Element;

@@ -29,40 +29,58 @@ macro_rules! restore {
     };
 }
 
-/// Requantises one of a channel's sums, which lies on the stack: `(sum multiplier + 2^31) / 2^32` is put together of products
-/// of halves. r0 is the call; r6 and r7 are the halves of the multiplier.
+/// `(sum multiplier + 2^31) / 2^32` of r2, put together of products of halves; r6 and r7 are the halves of the multiplier. Leaves r0
+/// and r1 alone.
+macro_rules! rescale {
+    () => {
+        "uxth r3, r2
+         asrs r2, r2, #16
+         movs r4, r3
+         muls r4, r6, r4
+         lsrs r4, r4, #16
+         muls r3, r7, r3
+         adds r4, r4, r3
+         movs r3, r2
+         muls r3, r6, r3
+         muls r2, r7, r2
+         asrs r5, r3, #16
+         adds r2, r2, r5
+         uxth r3, r3
+         adds r3, r3, r4
+         lsrs r3, r3, #16
+         adcs r2, r3
+         "
+    };
+}
+
+/// The int8 that is nearest to r2.
+macro_rules! saturate {
+    () => {
+        "sxtb r3, r2
+         cmp r2, r3
+         beq 8f
+         asrs r2, r2, #31
+         movs r3, #127
+         eors r2, r3
+         8:
+         "
+    };
+}
+
+/// Requantises one of a channel's sums, which lies on the stack. r0 is the call.
 macro_rules! requantize_one {
     ($offset:literal) => {
         concat!(
             "ldr r2, [sp, #",
             $offset,
             "]
-             uxth r3, r2
-             asrs r2, r2, #16
-             movs r4, r3
-             muls r4, r6, r4
-             lsrs r4, r4, #16
-             muls r3, r7, r3
-             adds r4, r4, r3
-             movs r3, r2
-             muls r3, r6, r3
-             muls r2, r7, r2
-             asrs r5, r3, #16
-             adds r2, r2, r5
-             uxth r3, r3
-             adds r3, r3, r4
-             lsrs r3, r3, #16
-             adcs r2, r3
-             ldr r3, [r0, #28]
+             ",
+            rescale!(),
+            "ldr r3, [r0, #28]
              adds r2, r2, r3
-             sxtb r3, r2
-             cmp r2, r3
-             beq 8f
-             asrs r2, r2, #31
-             movs r3, #127
-             eors r2, r3
-             8:
-             ldr r3, [r0, #",
+             ",
+            saturate!(),
+            "ldr r3, [r0, #",
             $offset,
             "]
              strb r2, [r3]
@@ -184,10 +202,9 @@ macro_rules! channels {
 
 mod columns;
 mod depthwise;
-mod linear;
+pub(super) mod linear;
 mod multiply;
 
 pub(super) use columns::{pack, spread};
 pub(super) use depthwise::{depthwise_mixed, depthwise_static};
-pub(super) use linear::{multiply_int8, multiply_int16};
 pub(super) use multiply::{multiply, multiply_packed};

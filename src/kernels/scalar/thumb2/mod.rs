@@ -105,10 +105,9 @@ macro_rules! channels {
 
 mod columns;
 mod depthwise;
-mod linear;
+pub(super) mod linear;
 mod multiply;
 
 pub(super) use columns::{pack, spread};
 pub(super) use depthwise::{depthwise_mixed, depthwise_static};
-pub(super) use linear::{multiply_int8, multiply_int16};
 pub(super) use multiply::{multiply, multiply_packed};
