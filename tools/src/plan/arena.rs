@@ -1,5 +1,6 @@
 //! Places in one memory for things that are needed for a while each.
 
+use std::cmp::Reverse;
 use std::ops::Range;
 
 use condconv::Overlap;
@@ -32,12 +33,15 @@ pub(super) struct Placement {
 pub(super) fn place(items: &[Item], pairs: &[Pair]) -> Placement {
     let search = Search::new(items, pairs);
     let least = search.least_words();
-    let mut orders: Vec<Vec<usize>> = vec![(0..items.len()).collect(); 3];
-    orders[0].sort_by_key(|&id| std::cmp::Reverse(items[id].words));
-    orders[1].sort_by_key(|&id| (items[id].steps.start, std::cmp::Reverse(items[id].words)));
-    orders[2].sort_by_key(|&id| {
-        std::cmp::Reverse(items[id].steps.clone().map(|step| search.words_at(step)).max())
-    });
+    let all = || 0..items.len();
+    // The largest first, as they come, from the last to the first (an input finds the room before which its output lies), and
+    // what is needed when most is.
+    let mut orders: [Vec<usize>; 5] = std::array::from_fn(|_| all().collect());
+    orders[0].sort_by_key(|&id| Reverse(items[id].words));
+    orders[1].sort_by_key(|&id| (items[id].steps.start, Reverse(items[id].words)));
+    orders[2].sort_by_key(|&id| (Reverse(items[id].steps.end), Reverse(items[id].words)));
+    orders[3].sort_by_key(|&id| (Reverse(items[id].words), Reverse(items[id].steps.end)));
+    orders[4].sort_by_key(|&id| Reverse(items[id].steps.clone().map(|step| search.words_at(step)).max()));
     let mut best: Option<Placement> = None;
     for mut order in orders {
         for _ in 0..search.rounds() {
