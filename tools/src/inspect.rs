@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::convert::Model;
-use crate::plan::Sizes;
+use crate::plan::{Placed, Role, Sizes};
 use crate::quantize::{Ranges, Trade};
 
 /// What `condconv inspect` found.
@@ -19,6 +19,8 @@ pub struct Inspection {
     pub ranges: Ranges,
     /// What int16 tensors cost and bring, where some were chosen; measured on the calibration inputs.
     pub int16: Option<Trade>,
+    /// What lies in the arena, and when.
+    pub memory_map: Vec<Placed>,
     /// What it needs.
     #[serde(flatten)]
     pub sizes: Sizes,
@@ -43,7 +45,18 @@ pub struct LayerSize {
     pub mixing_macs: usize,
     /// Constants.
     pub flash_bytes: usize,
+    /// Bytes of the arena that are in use while it runs.
+    pub ram_bytes: usize,
+    /// Among them those in which it prepares kernels and columns.
+    pub scratch_bytes: usize,
+    /// The arena while it runs, in [`COLUMNS`] pieces: `i` input, `o` output, `b` both, `s` scratch, `k` kept for a later
+    /// layer, `.` free.
+    #[serde(skip)]
+    pub map: String,
 }
+
+/// Pieces of a layer's map.
+pub const COLUMNS: usize = 64;
 
 /// One routing function.
 #[derive(Debug, Clone, Serialize)]
@@ -61,7 +74,7 @@ pub struct RoutingSize {
 pub fn inspect(model: &Model, calibrated: bool) -> Inspection {
     let plan = &model.plan;
     let network = &plan.network;
-    let layers = network.layers.iter().enumerate().map(|(index, layer)| {
+    let layers = network.layers.iter().zip(plan.roles()).enumerate().map(|(index, (layer, roles))| {
         let tensor = &network.tensors[layer.output];
         LayerSize {
             name: layer.name.clone(),
@@ -72,6 +85,9 @@ pub fn inspect(model: &Model, calibrated: bool) -> Inspection {
             macs: layer.op.macs(),
             mixing_macs: layer.op.mixing_macs(),
             flash_bytes: plan.layer_flash_bytes(index),
+            ram_bytes: 4 * roles.iter().flatten().count(),
+            scratch_bytes: 4 * plan.scratch[index].len(),
+            map: map(&roles),
         }
     });
     let routings = network.routings.iter().enumerate().map(|(id, routing)| RoutingSize {
@@ -85,6 +101,27 @@ pub fn inspect(model: &Model, calibrated: bool) -> Inspection {
         routings: routings.collect(),
         ranges: model.ranges.clone(),
         int16: calibrated.then(|| model.int16.clone()).flatten(),
+        memory_map: plan.memory_map(),
         sizes: plan.sizes(),
     }
+}
+
+/// What most words of each piece of the arena are used for.
+fn map(roles: &[Option<Role>]) -> String {
+    let piece = |column: usize| column * roles.len() / COLUMNS..(column + 1) * roles.len() / COLUMNS;
+    let letter = |role: Option<Role>| match role {
+        Some(Role::Input) => 'i',
+        Some(Role::Output) => 'o',
+        Some(Role::Both) => 'b',
+        Some(Role::Scratch) => 's',
+        Some(Role::Kept) => 'k',
+        None => '.',
+    };
+    (0..COLUMNS)
+        .map(|column| {
+            let words = &roles[piece(column)];
+            let count = |role: &Option<Role>| words.iter().filter(|other| *other == role).count();
+            letter(words.iter().copied().max_by_key(count).unwrap_or_default())
+        })
+        .collect()
 }

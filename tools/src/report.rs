@@ -70,8 +70,10 @@ pub fn verification(result: &Verification) -> String {
 /// `condconv inspect`'s report.
 #[must_use]
 pub fn inspection(result: &Inspection) -> String {
-    let mut table =
-        aligned_table(&["layer", "operator", "output", "type", "experts", "MACs", "mixing MACs", "flash"], 4);
+    let mut table = aligned_table(
+        &["layer", "operator", "output", "type", "experts", "MACs", "mixing MACs", "flash", "RAM", "scratch"],
+        4,
+    );
     for layer in &result.layers {
         table.add_row([
             shortened(&layer.name),
@@ -82,15 +84,40 @@ pub fn inspection(result: &Inspection) -> String {
             layer.macs.to_string(),
             if layer.experts == 0 { "-".into() } else { layer.mixing_macs.to_string() },
             layer.flash_bytes.to_string(),
+            layer.ram_bytes.to_string(),
+            layer.scratch_bytes.to_string(),
         ]);
     }
     let plan = result.plan_id.as_deref().unwrap_or("none without --calibrate");
     format!(
-        "{table}\n\n{}{}{}",
+        "{table}\n\n{}\n{}{}{}{}",
+        memory(result),
         ranges(&result.ranges),
         int16(result.int16.as_ref()),
-        sizes(&result.sizes, plan)
+        sizes(&result.sizes, plan),
+        peak(result),
     )
+}
+
+/// The arena over the run, a line a layer.
+fn memory(result: &Inspection) -> String {
+    let bytes = result.memory_map.iter().map(|placed| 4 * placed.words.end).max().unwrap_or(0);
+    let mut text = format!(
+        "the arena of {bytes} bytes, layer by layer: i input, o output, b both, s scratch, k kept for a later layer, . free\n"
+    );
+    for layer in &result.layers {
+        let _ = writeln!(text, "  {}  {}", layer.map, shortened(&layer.name));
+    }
+    text
+}
+
+/// The layer that takes most of the arena.
+fn peak(result: &Inspection) -> String {
+    let Some(layer) = result.layers.iter().rev().max_by_key(|layer| layer.ram_bytes) else {
+        return String::new();
+    };
+    let value = format!("{} bytes in use by {}", layer.ram_bytes, shortened(&layer.name));
+    format!("{:<28}{value}\n", "RAM, peak")
 }
 
 /// Which tensors reach how far.

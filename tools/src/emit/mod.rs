@@ -9,7 +9,7 @@ use std::fmt::{self, Write as _};
 
 use text::{LINE, assignment, range, shape, table, words, wrapped};
 
-use crate::plan::Plan;
+use crate::plan::{Placed, Plan};
 use crate::quantized::{ElementType, Op};
 
 /// What a module may take from the library, in alphabetical order.
@@ -222,7 +222,7 @@ impl Writer<'_> {
         )?;
         writeln!(out, "// output then or, where that overlaps the input, at 2 n + 1.")?;
         writeln!(out, "#[rustfmt::skip]\nconst MEMORY: [Placed; {}] = [", map.len())?;
-        for (name, words, moments) in &map {
+        for Placed { name, words, moments } in &map {
             writeln!(out, "    // {}\n    ({}, {}),", name.escape_debug(), range(words), range(moments))?;
         }
         writeln!(out, "];\nconst _: () = assert!(none_meet(&MEMORY, {}));\n", self.plan.arena)

@@ -95,11 +95,14 @@ impl<'a> Search<'a> {
     /// Words that no placement can do without.
     fn least_words(&self) -> usize {
         let steps = self.items.iter().map(|item| item.steps.end).max().unwrap_or(0);
-        let saved = |step: usize| {
-            let pairs = self.pairs.iter().filter(|pair| self.items[pair.output].steps.start == step);
-            pairs.map(|pair| self.saved(pair)).max().unwrap_or(0)
+        // An output can lie in one of its layer's inputs.
+        let saved = |step: usize| -> usize {
+            let outputs = (0..self.items.len()).filter(|&id| self.items[id].steps.start == step);
+            let most =
+                |id| self.pairs.iter().filter(|pair| pair.output == id).map(|pair| self.saved(pair)).max();
+            outputs.filter_map(most).sum()
         };
-        (0..steps).map(|step| self.words_at(step) - saved(step)).max().unwrap_or(0)
+        (0..steps).map(|step| self.words_at(step).saturating_sub(saved(step))).max().unwrap_or(0)
     }
 
     /// Words that a pair shares at most.
@@ -256,7 +259,7 @@ mod tests {
         let pairs =
             |overlap| (1..6).map(|output| Pair { input: output - 1, output, overlap }).collect::<Vec<_>>();
         assert_eq!(place(&items, &[]).words, 20);
-        assert_eq!(place(&items, &pairs(Overlap { before: 2, after: Some(3), step: 1 })).words, 12);
+        assert_eq!(place(&items, &pairs(Overlap { before: 2, after: Some(3), step: 1 })).words, 13);
         assert_eq!(place(&items, &pairs(Overlap { before: 2, after: None, step: 1 })).words, 20);
         assert_eq!(place(&items, &pairs(Overlap::IN_PLACE)).words, 10);
     }

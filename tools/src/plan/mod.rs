@@ -2,6 +2,7 @@
 
 mod arena;
 mod layout;
+mod map;
 mod needs;
 mod weights;
 
@@ -12,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::quantized::{Kernels, Layer, Op, QuantizedNetwork};
 use layout::{Layout, Planner};
+pub use map::{Placed, Role};
 
 /// What a network needs; part of every report.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -109,43 +111,6 @@ impl Plan {
             }
         }
         Self { places, scratch, arena, ..self }
-    }
-
-    /// Whether a layer's output lies where one of its inputs does, in part or all.
-    #[must_use]
-    pub fn overlaps(&self, layer: usize) -> bool {
-        let Layer { inputs, output, .. } = &self.network.layers[layer];
-        let output = &self.places[*output];
-        inputs
-            .iter()
-            .map(|&id| &self.places[id])
-            .any(|input| input.start < output.end && output.start < input.end)
-    }
-
-    /// Everything in the arena: what it is called, its words, and the moments at which it is needed. A layer reads its
-    /// input at moment `2 step` and writes its output at `2 step + 1`; where these overlap, the input is not needed at the
-    /// latter.
-    #[must_use]
-    pub fn memory_map(&self) -> Vec<(String, Range<usize>, Range<usize>)> {
-        let network = &self.network;
-        let mut map = Vec::new();
-        for (id, lifetime) in layout::lifetimes(network).into_iter().enumerate() {
-            let Some(steps) = lifetime else { continue };
-            let writer = network.layers.iter().position(|layer| layer.output == id);
-            let start = writer.map_or(0, |step| 2 * step + usize::from(self.overlaps(step)));
-            let last = steps.end - 1;
-            let overwritten = network.layers.get(last).is_some_and(|layer| {
-                let output = &self.places[layer.output];
-                layer.output != id && self.places[id].start < output.end && output.start < self.places[id].end
-            });
-            let end = 2 * last + if overwritten { 1 } else { 2 };
-            map.push((network.tensors[id].onnx_name.clone(), self.places[id].clone(), start..end));
-        }
-        for (step, words) in self.scratch.iter().enumerate().filter(|(_, words)| !words.is_empty()) {
-            let name = format!("scratch of {}", network.layers[step].name);
-            map.push((name, words.clone(), 2 * step..2 * step + 2));
-        }
-        map
     }
 
     /// Bytes of all constants: the weights file, biases, multipliers, ratios, routing.
