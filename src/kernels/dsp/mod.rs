@@ -37,6 +37,7 @@ const fn both(x: i32) -> i32 {
 }
 
 /// Two halves of a word.
+#[cfg(any(condconv_kernels = "dsp", not(target_arch = "arm")))]
 const fn pair(low: i32, high: i32) -> i32 {
     (low & 0xffff) | (high << 16)
 }
