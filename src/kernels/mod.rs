@@ -98,7 +98,8 @@ pub(crate) fn cond_linear<X: Element, Y: Element>(
     input: &[X],
     output: &mut [Y],
 ) {
-    #[cfg(any(condconv_kernels = "dsp", condconv_kernels = "helium"))]
+    // With Helium the compiler's own vectors are faster.
+    #[cfg(condconv_kernels = "dsp")]
     if dsp::cond_linear(mixture, zero_point, requantize, input, output) {
         return;
     }

@@ -192,8 +192,8 @@ fn expert_dots<X: Element>(
     zero_point: i32,
     products: &mut [i32],
 ) {
-    // The usual numbers of experts have loops of their own, where there are registers for their sums.
-    if cfg!(not(condconv_thumb = "1")) {
+    // The usual numbers of experts have loops of their own, where there are registers for their sums and no vectors.
+    if cfg!(not(any(condconv_thumb = "1", condconv_kernels = "helium"))) {
         if let Some(products) = products.as_mut_array::<4>() {
             *products = whole_dots(experts.quads(channel).as_chunks().0, input, zero_point);
             return;

@@ -1,9 +1,12 @@
 //! The vectors that fully connected layers multiply.
 
-use super::{both, pair, widen};
+use super::both;
+#[cfg(any(condconv_kernels = "dsp", not(target_arch = "arm")))]
+use super::{pair, widen};
 use crate::quantize::Element;
 
 /// Groups of four features that are made wide at a time.
+#[cfg(condconv_kernels = "dsp")]
 pub(super) const GROUPS: usize = 32;
 
 #[derive(Clone, Copy)]
@@ -46,6 +49,7 @@ impl<'a> Features<'a> {
     }
 
     /// One, less the zero point.
+    #[cfg(any(condconv_kernels = "dsp", not(target_arch = "arm")))]
     pub(super) fn get(&self, k: usize) -> i32 {
         match self {
             Self::Narrow { input, zero_point } => i32::from(input[k]) - zero_point,
@@ -54,6 +58,7 @@ impl<'a> Features<'a> {
     }
 
     /// Four less the zero point: the first and third, and the second and fourth.
+    #[cfg(any(condconv_kernels = "dsp", not(target_arch = "arm")))]
     #[inline(always)]
     pub(super) fn four(&self, group: usize) -> [i32; 2] {
         match self {
@@ -66,6 +71,7 @@ impl<'a> Features<'a> {
     }
 
     /// Groups of four, from the first on.
+    #[cfg(condconv_kernels = "dsp")]
     pub(super) fn widen(&self, first: usize, groups: &mut [[i32; 2]]) {
         for (i, group) in groups.iter_mut().enumerate() {
             *group = self.four(first + i);
