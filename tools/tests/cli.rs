@@ -187,8 +187,7 @@ fn options_that_change_the_plan_change_it_alike_for_every_command() {
     let [least, fastest] = ["least_ram_bytes", "fastest_ram_bytes"].map(|key| bytes(&verified, key));
     for ram in [least, least + 3, least + 4, fastest - 1, fastest, fastest + 1000] {
         let (id, bounded) = plan_of(&["--ram", &ram.to_string()]);
-        // Scratch is words.
-        assert_eq!(bytes(&bounded, "ram_bytes"), (ram - (ram - least) % 4).min(fastest));
+        assert!((least..=ram.min(fastest)).contains(&bytes(&bounded, "ram_bytes")));
         assert_eq!(id == plain, ram >= fastest);
     }
 

@@ -49,6 +49,10 @@ impl<'a> Planner<'a> {
 
     /// The most scratch for all layers with which the arena takes no more words, and then more for those that find room.
     pub(super) fn within(&self, words: usize) -> Option<Layout> {
+        let fastest = self.fastest();
+        if fastest.arena <= words {
+            return Some(fastest);
+        }
         let mut caps: Vec<usize> =
             self.scratch.iter().flat_map(|s| [s.least, s.overlapping, s.best, s.whole]).collect();
         caps.extend([0, usize::MAX]);
