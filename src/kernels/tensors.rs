@@ -71,7 +71,7 @@ impl<'a, X: Element, Y: Element> Tensors<'a, X, Y> {
     #[inline(always)]
     #[cfg(not(condconv_kernels = "portable"))]
     pub(crate) fn int8(&mut self) -> Option<Tensors<'_, i8, i8>> {
-        (X::int8(self.input()).is_some() && Y::int8(&[]).is_some()).then(|| Tensors {
+        (X::int8(&[]).is_some() && Y::int8(&[]).is_some()).then(|| Tensors {
             input: self.input.cast(),
             input_len: self.input_len,
             output: self.output.cast(),
