@@ -171,7 +171,7 @@ impl<'a, X: Element, Y: Element> CondLinear<'a, X, Y> {
     /// # Panics
     ///
     /// If a slice is not of the layer's size, or `routing` is not one weight an expert.
-    #[inline]
+    #[inline(never)]
     pub fn infer(&self, input: &[X], routing: &[RoutingWeight], output: &mut [Y]) {
         assert!(
             input.len() == self.input_len()

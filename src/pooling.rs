@@ -74,7 +74,7 @@ impl<'a, X: Element, Y: Element> GlobalAveragePool<'a, X, Y> {
     /// # Panics
     ///
     /// If a slice is not of the layer's shape.
-    #[inline]
+    #[inline(never)]
     pub fn infer(&self, input: &[X], output: &mut [Y]) {
         assert!(input.len() == self.input_len() && output.len() == self.output_len());
         kernels::pool(self.input, self.zero_point, input, |first, sums| {

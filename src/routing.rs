@@ -154,7 +154,7 @@ impl<'a, X: Element, G: Gate> Routing<'a, X, G> {
     /// # Panics
     ///
     /// If `input` is not of the shape given, or `weights` not one an expert.
-    #[inline]
+    #[inline(never)]
     pub fn infer(&self, input: &[X], weights: &mut [RoutingWeight]) {
         assert!(input.len() == self.input_len() && weights.len() == self.experts());
         self.route(input, weights);
