@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use condconv_tools::convert::{Model, read_labels, read_samples};
-use condconv_tools::emulate::{self, Core};
+use condconv_tools::emulate::{self, Core, EmulateError};
+use condconv_tools::profile::profile;
 use condconv_tools::quantize::{Int16, Options};
 
 static DIGITS: LazyLock<Network> = LazyLock::new(|| Network::load("digits", "digits"));
@@ -114,6 +115,32 @@ fn networks_of_the_size_of_microcontrollers() {
         for core in [Core::CortexM4, Core::CortexM7] {
             network.check(core, 4);
         }
+    }
+}
+
+/// As much memory as the network and its stack are said to need, and the frames of the program around it.
+#[test]
+fn memory_cut_to_what_is_reported() {
+    const PROGRAM: u64 = 96;
+    for (network, core) in [
+        (&*DIGITS, Core::CortexM4),
+        (&*WATCH, Core::CortexM4),
+        (&*DIGITS, Core::CortexM0),
+        (&*DIGITS, Core::CortexM55),
+    ] {
+        let sample = &network.samples[0];
+        let profile = profile(&network.model, core, sample).unwrap();
+        let ram = network.model.plan.ram_bytes();
+        let stack = (profile.stack_bytes + PROGRAM).next_multiple_of(8);
+        let modules = [network.module.as_path()];
+        let image = emulate::build_within(core, &modules, ram, stack).unwrap();
+        assert_eq!(image.sections().unwrap().bss, ram as u64);
+        let counted = emulate::count(&image, &network.model.nhwc(sample)).unwrap();
+        assert_eq!(counted.networks[0].samples[0].scores, network.model.scores(&[sample])[0]);
+        println!("{} on {}: {ram} + {stack} bytes", network.module.display(), core.name());
+
+        let error = emulate::build_within(core, &modules, ram - 8, stack).unwrap_err();
+        assert!(matches!(error, EmulateError::DoesNotFit { memory: "RAM", bytes: 8, .. }), "{error}");
     }
 }
 

@@ -29,6 +29,7 @@ pub fn open(name: &'static CStr, len: usize) -> io::Result<(File, u64)> {
 /// # Errors
 ///
 /// If it cannot be read.
+#[inline(never)]
 pub fn read_sample<T>(samples: &mut File, quantize: fn(f32) -> T, input: &mut [T]) -> io::Result<()> {
     let mut buffer = [[0; 4]; 64];
     for piece in input.chunks_mut(buffer.len()) {

@@ -49,12 +49,12 @@ pub fn build(core: Core, module: &Path) -> Result<Image, EmulateError> {
     let networks = search_path(&[module])?;
     let (largest, smaller) = core.platform().machines.split_last().expect("every core has a machine");
     for machine in smaller {
-        match build_for(core, machine, "condconv-qemu", &networks) {
+        match build_for(core, machine, "condconv-qemu", &networks, None) {
             Err(EmulateError::DoesNotFit { .. }) => {}
             result => return result,
         }
     }
-    build_for(core, largest, "condconv-qemu", &networks)
+    build_for(core, largest, "condconv-qemu", &networks, None)
 }
 
 /// Builds the firmware that [`count`](super::count) runs, around modules that `condconv convert` wrote, for the core's
@@ -65,7 +65,17 @@ pub fn build(core: Core, module: &Path) -> Result<Image, EmulateError> {
 /// As [`build`].
 pub fn build_profile(core: Core, modules: &[&Path]) -> Result<Image, EmulateError> {
     let largest = core.platform().machines.last().expect("every core has a machine");
-    build_for(core, largest, "profile", &search_path(modules)?)
+    build_for(core, largest, "profile", &search_path(modules)?, None)
+}
+
+/// The same, for a machine that has no more memory than bytes of data and of stack.
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn build_within(core: Core, modules: &[&Path], data: usize, stack: u64) -> Result<Image, EmulateError> {
+    let largest = core.platform().machines.last().expect("every core has a machine");
+    build_for(core, largest, "profile", &search_path(modules)?, Some(format!("{data}+{stack}")))
 }
 
 /// Absolute paths in one variable, as in PATH.
@@ -83,6 +93,7 @@ fn build_for(
     machine: &'static str,
     program: &str,
     networks: &OsString,
+    memory: Option<String>,
 ) -> Result<Image, EmulateError> {
     let platform = core.platform();
     let flags = platform.cpu.map(|cpu| format!("-Ctarget-cpu={cpu}")).unwrap_or_default();
@@ -93,7 +104,11 @@ fn build_for(
             // Overrides RUSTFLAGS, which are meant for the host.
             .env("CARGO_ENCODED_RUSTFLAGS", flags)
             .env("CONDCONV_NETWORK", networks)
-            .env("CONDCONV_MACHINE", machine)
+            .env("CONDCONV_MACHINE", machine);
+        match memory {
+            Some(memory) => cargo.env("CONDCONV_MEMORY", memory),
+            None => cargo.env_remove("CONDCONV_MEMORY"),
+        }
     })?;
     match elf {
         Ok(elf) => Ok(Image { machine, elf }),
