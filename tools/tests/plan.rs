@@ -1,0 +1,108 @@
+//! Plans of real networks, run word by word: who wrote each word of the arena last.
+
+use std::path::Path;
+
+use condconv::{Geometry, Overlap};
+use condconv_tools::convert::Model;
+use condconv_tools::plan::Plan;
+use condconv_tools::quantize::Options;
+use condconv_tools::quantized::{Op, Step};
+
+fn model(onnx: &str, calibrate: &str) -> Model {
+    let path = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
+    Model::load(&path(onnx), &path(calibrate), &Options::default()).unwrap()
+}
+
+fn models() -> Vec<Model> {
+    let shipped = ["digits", "digits_wide", "watch", "watch_acc", "watch_static"];
+    let mut models: Vec<Model> = shipped
+        .iter()
+        .map(|name| {
+            let data = name.trim_end_matches("_wide").trim_end_matches("_static");
+            model(&format!("models/{name}.onnx"), &format!("models/{data}.calibrate.npy"))
+        })
+        .collect();
+    models.push(model("models/resnet8.onnx", "models/digits.calibrate.npy"));
+    let folder = "tests/fixtures/networks";
+    for (name, data) in [
+        ("branches_legacy", "branches"),
+        ("dynamic_dynamo", "dynamic"),
+        ("blocks_legacy", "blocks"),
+        ("mobilenet_v2_condconv_legacy", "mobilenet_v2_condconv"),
+        ("efficientnet_condconv_dynamo", "efficientnet_condconv"),
+    ] {
+        models.push(model(&format!("{folder}/{name}.onnx"), &format!("{folder}/{data}.calibrate.npy")));
+    }
+    models
+}
+
+/// Runs the steps: what a layer reads must be there when it reads it, and its output may lie there only if the layer allows
+/// it.
+fn run(plan: &Plan) {
+    let network = &plan.network;
+    let mut owner = vec![None; plan.arena];
+    let holds =
+        |owner: &[Option<usize>], id: usize| owner[plan.places[id].clone()].iter().all(|o| *o == Some(id));
+    owner[plan.places[network.input].clone()].fill(Some(network.input));
+    let mut used = vec![false; plan.arena];
+    for step in network.steps() {
+        let index = match step {
+            Step::Routing(id) => {
+                assert!(holds(&owner, network.routings[id].input), "{}", network.routings[id].name);
+                continue;
+            }
+            Step::Layer(index) => index,
+        };
+        let layer = &network.layers[index];
+        owner[plan.scratch[index].clone()].fill(None);
+        assert!(layer.inputs.iter().all(|&id| holds(&owner, id)), "{}: an input is gone", layer.name);
+        let output = plan.places[layer.output].clone();
+        for &id in &layer.inputs {
+            let input = plan.places[id].clone();
+            if input.start < output.end && output.start < input.end {
+                let bytes = network.tensors[id].element.bytes();
+                assert_eq!(bytes, network.tensors[layer.output].element.bytes());
+                let [input, output] = [&input, &output].map(|place| 4 * place.start / bytes);
+                assert!(allows(&layer.op, id == layer.inputs[0], input, output), "{}", layer.name);
+            }
+        }
+        owner[output].fill(Some(layer.output));
+        assert!(plan.scratch[index].clone().all(|word| owner[word].is_none()), "{}: its scratch", layer.name);
+        for word in plan.scratch[index].clone().chain(plan.places[layer.output].clone()) {
+            used[word] = true;
+        }
+    }
+    assert!(holds(&owner, network.output));
+    let input = plan.places[network.input].clone();
+    assert!(used.last().is_some_and(|used| *used) || input.end == plan.arena, "the last word is of no use");
+    assert!(used[0] || input.start == 0);
+}
+
+fn allows(op: &Op, first: bool, input: usize, output: usize) -> bool {
+    match op {
+        Op::Conv { geometry, .. } => geometry.may_overlap(input, output),
+        Op::MaxPool { shape, window } | Op::AveragePool { shape, window, .. } => {
+            Geometry::new(*shape, shape.channels, *window, shape.channels).unwrap().may_overlap(input, output)
+        }
+        Op::Add { .. } | Op::Mul { .. } | Op::Lookup { .. } => {
+            first && Overlap::IN_PLACE.allows(input, output)
+        }
+        _ => false,
+    }
+}
+
+#[test]
+fn nothing_is_overwritten_before_its_last_reader() {
+    for model in models() {
+        let sizes = model.plan.sizes();
+        assert!(sizes.least_ram_bytes <= sizes.fastest_ram_bytes, "{}", model.path.display());
+        run(&model.plan);
+        for part in 0..=4 {
+            let ram = sizes.least_ram_bytes + (sizes.fastest_ram_bytes - sizes.least_ram_bytes) * part / 4;
+            let plan = model.plan.clone().within(ram).unwrap();
+            assert!(plan.ram_bytes() <= ram, "{}: {} of {ram}", model.path.display(), plan.ram_bytes());
+            run(&plan);
+        }
+        assert_eq!(model.plan.clone().within(sizes.least_ram_bytes - 1).unwrap_err(), sizes.least_ram_bytes);
+    }
+}
