@@ -126,7 +126,7 @@ impl<'a> Planner<'a> {
     fn request(&self, step: usize, cap: usize) -> (usize, bool) {
         let scratch = self.scratch[step];
         let words = cap.clamp(scratch.least, scratch.best);
-        if words >= scratch.whole {
+        if words >= scratch.whole || scratch.in_blocks {
             return (words, true);
         }
         let Some((input, overlap)) = self.overlaps[step].first() else { return (words, false) };

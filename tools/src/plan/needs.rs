@@ -22,6 +22,8 @@ pub(super) struct Scratch {
     pub(super) best: usize,
     /// With which all kernels are in RAM at once.
     pub(super) whole: usize,
+    /// Whether some kernels in RAM serve while the output overlaps the input: depthwise ones do.
+    pub(super) in_blocks: bool,
 }
 
 impl Scratch {
@@ -34,12 +36,14 @@ impl Scratch {
         if geometry.is_depthwise() {
             let least = geometry.depthwise_scratch_words(1);
             let whole = geometry.ample_scratch_words(geometry.output().channels, mixed);
-            return Self { least, overlapping: least, best: whole.min(BLOCK_WORDS.max(least)), whole };
+            let best = whole.min(BLOCK_WORDS.max(least));
+            return Self { least, overlapping: least, best, whole, in_blocks: true };
         }
         Self {
             least: geometry.least_scratch_words(narrow, mixed),
             overlapping: geometry.overlap_scratch_words(narrow, mixed),
             best: best(geometry, narrow, mixed),
+            in_blocks: false,
             whole: if narrow || mixed {
                 block(geometry, narrow, mixed, geometry.output().channels)
             } else {
@@ -50,7 +54,7 @@ impl Scratch {
 
     /// Whether kernels are read from flash while the output overlaps the input, however much there is.
     pub(super) fn reads_flash(&self) -> bool {
-        self.overlapping == self.least
+        self.overlapping == self.least && !self.in_blocks
     }
 }
 
