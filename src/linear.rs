@@ -93,7 +93,7 @@ impl<'a, X: Element, Y: Element> Linear<'a, X, Y> {
 
     fn multiply(&self, input: &[X], output: &mut [Y]) {
         let each = |first: usize, products: &[i32]| {
-            self.requantize.apply_all(first, self.kernels.bias(), products, output);
+            kernels::requantize(&self.requantize, first, self.kernels.bias(), products, output);
         };
         kernels::dots(input, self.kernels.weights(), self.zero_point, each);
     }

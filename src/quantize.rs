@@ -146,11 +146,12 @@ impl<'a> Requantize<'a> {
     }
 
     #[inline(always)]
-    fn scale<Y: Element>(&self, multiplier: i32, accumulator: i32) -> Y {
+    pub(crate) fn scale<Y: Element>(&self, multiplier: i32, accumulator: i32) -> Y {
         Y::saturate((self.zero_point + rescale(accumulator, multiplier)).clamp(self.min, self.max))
     }
 
     /// The outputs of channels from the first on, for their biases and products.
+    #[cfg(not(all(condconv_kernels = "helium", target_arch = "arm")))]
     pub(crate) fn apply_all<Y: Element>(
         &self,
         first: usize,

@@ -1,11 +1,13 @@
 //! The inner loops. `portable` is the specification; every other implementation equals it bit for bit, and is chosen when
 //! the crate is built, by what instructions the core has (`build.rs`).
 
-#[cfg(any(condconv_kernels = "dsp", condconv_kernels = "helium"))]
+#[cfg(condconv_kernels = "dsp")]
 mod dsp;
 #[cfg(condconv_kernels = "helium")]
 mod helium;
 mod portable;
+#[cfg(any(condconv_kernels = "dsp", condconv_kernels = "helium"))]
+mod runs;
 #[cfg(condconv_kernels = "scalar")]
 mod scalar;
 #[cfg(not(condconv_kernels = "portable"))]
@@ -21,7 +23,7 @@ use scalar as native;
 #[cfg(not(condconv_kernels = "portable"))]
 use crate::kernel_source::KernelSource;
 use crate::quantize::Element;
-use crate::{Geometry, Requantize, Shape};
+use crate::{Experts, Geometry, Requantize, Shape};
 
 #[cfg(not(condconv_kernels = "portable"))]
 pub(crate) trait Source: KernelSource + native::Source {}
@@ -31,7 +33,30 @@ impl<S: KernelSource + native::Source> Source for S {}
 #[cfg(condconv_kernels = "portable")]
 pub(crate) use crate::kernel_source::KernelSource as Source;
 
-pub(crate) use portable::{dot, expert_dots, max_pool, mix};
+pub(crate) use portable::{dot, expert_dots, max_pool};
+
+/// Mixes one channel's kernel.
+pub(crate) fn mix(experts: &Experts<'_>, channel: usize, coefficients: &[i32], kernel: &mut [i16]) {
+    #[cfg(condconv_kernels = "helium")]
+    helium::mix(experts, channel, coefficients, 1, kernel);
+    #[cfg(not(condconv_kernels = "helium"))]
+    portable::mix(experts, channel, coefficients, kernel.iter_mut());
+}
+
+/// The outputs of channels from the first on, for their biases and products.
+#[inline(always)]
+pub(crate) fn requantize<Y: Element>(
+    requantize: &Requantize<'_>,
+    first: usize,
+    bias: &[i32],
+    products: &[i32],
+    output: &mut [Y],
+) {
+    #[cfg(condconv_kernels = "helium")]
+    helium::apply_all(requantize, first, bias, products, output);
+    #[cfg(not(condconv_kernels = "helium"))]
+    requantize.apply_all(first, bias, products, output);
+}
 
 /// Convolves with kernels from a source. Once a kind of layer, not once a layer.
 #[inline(never)]
@@ -125,12 +150,17 @@ pub(crate) fn average_pool<X: Element, Y: Element>(
         let (columns, first_column) = geometry.columns(pixel % out_shape.width);
         let count = rows.len() * columns.len();
         // Neighbouring taps of a row are one run of memory unless something lies between them.
-        let (runs, run) =
+        let (runs, mut run) =
             if window.dilation[1] == 1 { (1, columns.len() * channels) } else { (columns.len(), channels) };
+        let mut lines = rows.len();
+        if window.dilation[0] == 1 && run == shape.width * channels {
+            // So are whole rows of the map.
+            (run, lines) = (lines * run, 1);
+        }
         for (block, outputs) in outputs.chunks_mut(POOL_CHANNELS).enumerate() {
             let mut sums = [-zero_point * count as i32; POOL_CHANNELS];
             let sums = &mut sums[..outputs.len()];
-            for row in 0..rows.len() {
+            for row in 0..lines {
                 let first = (first_row + row * window.dilation[0]) * shape.width + first_column;
                 for column in 0..runs {
                     let at = (first + column * window.dilation[1]) * channels;
@@ -148,7 +178,7 @@ pub(crate) fn average_pool<X: Element, Y: Element>(
 #[inline(never)]
 fn add_pixels<X: Element>(channels: usize, first: usize, input: &[X], sums: &mut [i32]) {
     #[cfg(any(condconv_kernels = "dsp", condconv_kernels = "helium"))]
-    let done = X::int8(input).map_or(0, |input| dsp::add_pixels(channels, first, input, sums));
+    let done = X::int8(input).map_or(0, |input| native::add_pixels(channels, first, input, sums));
     #[cfg(not(any(condconv_kernels = "dsp", condconv_kernels = "helium")))]
     let done = 0;
     if done < sums.len() {

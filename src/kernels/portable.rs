@@ -113,7 +113,12 @@ pub(crate) fn depthwise<X: Element, W: Element, Y: Element>(
 }
 
 /// Mixes one channel's kernel: `(sum_i coefficient_i W_ik + 2^(shift-1)) >> shift`.
-pub(crate) fn mix(experts: &Experts<'_>, channel: usize, coefficients: &[i32], kernel: &mut [i16]) {
+pub(crate) fn mix<'k>(
+    experts: &Experts<'_>,
+    channel: usize,
+    coefficients: &[i32],
+    kernel: impl Iterator<Item = &'k mut i16>,
+) {
     let quads = experts.quads(channel);
     // The usual numbers of experts have loops of their own.
     if let Some(coefficients) = coefficients.as_array::<4>() {
@@ -130,7 +135,7 @@ pub(crate) fn mix(experts: &Experts<'_>, channel: usize, coefficients: &[i32], k
                 if tail < tail_coefficients.len() { experts.tail(channel, tail) } else { &[] }
             },
         );
-    for (k, mixed) in kernel.iter_mut().enumerate() {
+    for (k, mixed) in kernel.enumerate() {
         let mut sum = 0;
         for (&weight, &coefficient) in quads[k * whole..].iter().zip(quad_coefficients) {
             sum += coefficient * i32::from(weight);
@@ -143,8 +148,13 @@ pub(crate) fn mix(experts: &Experts<'_>, channel: usize, coefficients: &[i32], k
 }
 
 /// Mixes experts that fill whole words.
-fn mix_whole<const N: usize>(weights: &[[i8; N]], coefficients: &[i32; N], shift: u32, kernel: &mut [i16]) {
-    for (mixed, weights) in kernel.iter_mut().zip(weights) {
+fn mix_whole<'k, const N: usize>(
+    weights: &[[i8; N]],
+    coefficients: &[i32; N],
+    shift: u32,
+    kernel: impl Iterator<Item = &'k mut i16>,
+) {
+    for (mixed, weights) in kernel.zip(weights) {
         let products = weights.iter().zip(coefficients).map(|(w, c)| i32::from(*w) * c);
         *mixed = round_shift(products.sum(), shift) as i16;
     }

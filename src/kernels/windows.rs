@@ -29,6 +29,7 @@ impl<'a> Windows<'a> {
 
     /// Calls `each` with what pixels see, run of memory after run of memory, each of one length for all. A tap in the padding
     /// sees `padding`, as many channels as a group has.
+    #[cfg(not(condconv_kernels = "helium"))]
     #[inline(always)]
     pub(super) fn each_run(
         &self,
@@ -161,6 +162,7 @@ impl Windows<'_> {
 }
 
 /// Bounds some channels of pixels further than int8 does.
+#[cfg(not(condconv_kernels = "helium"))]
 pub(super) fn bound(
     (min, max): (i32, i32),
     pixels: Range<usize>,

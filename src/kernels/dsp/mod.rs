@@ -17,9 +17,7 @@ mod order;
 mod pool;
 mod taps;
 
-pub(crate) use conv::Source;
-#[cfg(condconv_kernels = "dsp")]
-pub(crate) use conv::convolve;
+pub(crate) use conv::{Source, convolve};
 pub(crate) use depthwise::depthwise;
 pub(crate) use linear::dots;
 pub(crate) use pool::add_pixels;

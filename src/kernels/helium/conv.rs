@@ -2,9 +2,9 @@
 
 use super::VECTOR;
 use super::columns::Columns;
+use super::depthwise::Channels;
 use super::multiply::{Block, Weight};
 use crate::kernel_source::KernelSource;
-use crate::kernels::dsp;
 use crate::kernels::windows::{PIXELS, Windows, each_pixels};
 use crate::{Geometry, Requantize};
 
@@ -12,9 +12,9 @@ use crate::{Geometry, Requantize};
 const CHANNELS: usize = 64;
 
 /// Kernels that the loops can multiply.
-pub(crate) trait Source: KernelSource<Weight: Weight> + dsp::Source {}
+pub(crate) trait Source: KernelSource<Weight: Weight> + Channels {}
 
-impl<S: KernelSource<Weight: Weight> + dsp::Source> Source for S {}
+impl<S: KernelSource<Weight: Weight> + Channels> Source for S {}
 
 /// Convolves block by block of as many channels as there is room for.
 ///

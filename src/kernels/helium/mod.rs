@@ -2,16 +2,24 @@
 //!
 //! Numbers are multiplied as they are, zero point included; what it adds up to, zero point times sum of weights, is taken
 //! from the bias beforehand. Lanes of a vector that is not full are switched off, so nothing is read past its end.
-//!
-//! What has no loop here has one for the DSP extension, which these cores have too.
 
 mod columns;
 mod conv;
+mod depthwise;
+mod linear;
+mod mix;
 mod multiply;
+mod pool;
+mod requantize;
 mod sum;
+mod taps;
 
-pub(crate) use super::dsp::{depthwise, dots};
 pub(crate) use conv::{Source, convolve};
+pub(crate) use depthwise::depthwise;
+pub(crate) use linear::dots;
+pub(crate) use mix::mix;
+pub(crate) use pool::add_pixels;
+pub(crate) use requantize::apply_all;
 
 /// Bytes of a vector.
 const VECTOR: usize = 16;

@@ -1,0 +1,80 @@
+//! Pixels of a depthwise convolution whose windows meet the map alike.
+
+use crate::Geometry;
+
+/// Neighbouring pixels of one row that see equally many taps. Steps are in elements.
+pub(super) struct Run {
+    /// The first channel of the first tap of the first pixel, and of its output.
+    pub(super) input: usize,
+    pub(super) output: usize,
+    pub(super) pixels: usize,
+    /// From one output to the next.
+    pub(super) output_step: usize,
+    /// From what one pixel sees to what the next does.
+    pub(super) input_step: usize,
+    /// The taps that meet the map: their rows and columns, the steps between them, the first of them in the kernel.
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) row_step: usize,
+    pub(super) column_step: usize,
+    pub(super) tap: usize,
+    pub(super) kernel_columns: usize,
+}
+
+impl Run {
+    /// # Panics
+    ///
+    /// If the run leaves the input, the output or a kernel of so many taps.
+    pub(super) fn check(&self, channels: usize, taps: usize, input: &[i8], output: &[i8]) {
+        assert!(
+            self.pixels > 0
+                && self.columns <= self.kernel_columns
+                && output.len() >= self.output + (self.pixels - 1) * self.output_step + channels
+        );
+        if self.rows > 0 && self.columns > 0 {
+            let (rows, columns) = (self.rows - 1, self.columns - 1);
+            let last = self.input
+                + (self.pixels - 1) * self.input_step
+                + rows * self.row_step
+                + columns * self.column_step;
+            assert!(
+                input.len() >= last + channels
+                    && taps >= self.tap + rows * self.kernel_columns + self.columns
+            );
+        }
+    }
+}
+
+/// Calls `each` with run after run: in each row the pixels whose windows lie on the map from left to right go together, the
+/// others one by one. Runs begin with the `first` channel.
+#[inline(always)]
+pub(super) fn each_run(geometry: &Geometry, first: usize, mut each: impl FnMut(&Run)) {
+    let Geometry { input: shape, output: out_shape, window, .. } = *geometry;
+    let mut xs = 0..out_shape.width;
+    let is_inside = |x: &usize| geometry.columns(*x).0.len() == window.kernel[1];
+    let start = xs.find(is_inside).unwrap_or(out_shape.width);
+    let inside = start..xs.find(|x| !is_inside(x)).unwrap_or(out_shape.width);
+    for y in 0..out_shape.height {
+        let (rows, first_row) = geometry.rows(y);
+        let mut x = 0;
+        while x < out_shape.width {
+            let (columns, first_column) = geometry.columns(x);
+            let pixels = if inside.contains(&x) { inside.len() } else { 1 };
+            // Where a step wraps around there is nothing to step to.
+            each(&Run {
+                input: (first_row * shape.width + first_column) * shape.channels + first,
+                output: (y * out_shape.width + x) * out_shape.channels + first,
+                pixels,
+                output_step: shape.channels,
+                input_step: window.stride[1].wrapping_mul(shape.channels),
+                rows: rows.len(),
+                columns: columns.len(),
+                row_step: window.dilation[0].wrapping_mul(shape.width * shape.channels),
+                column_step: window.dilation[1].wrapping_mul(shape.channels),
+                tap: rows.start * window.kernel[1] + columns.start,
+                kernel_columns: window.kernel[1],
+            });
+            x += pixels;
+        }
+    }
+}
