@@ -2,7 +2,7 @@
 
 use crate::Geometry;
 
-/// Neighbouring pixels of one row that see equally many taps. Steps are in elements.
+/// Neighbouring pixels of one row or column that see the same taps. Steps are in elements.
 pub(super) struct Run {
     /// The first channel of the first tap of the first pixel, and of its output.
     pub(super) input: usize,
@@ -45,36 +45,52 @@ impl Run {
     }
 }
 
-/// Calls `each` with run after run: in each row the pixels whose windows lie on the map from left to right go together, the
-/// others one by one. Runs begin with the `first` channel.
+/// Calls `each` with run after run, along the longer side of the map: the pixels whose windows lie on the map from one end to the
+/// other go together, the others one by one. Runs begin with the `first` channel.
 #[inline(always)]
 pub(super) fn each_run(geometry: &Geometry, first: usize, mut each: impl FnMut(&Run)) {
     let Geometry { input: shape, output: out_shape, window, .. } = *geometry;
-    let mut xs = 0..out_shape.width;
-    let is_inside = |x: &usize| geometry.columns(*x).0.len() == window.kernel[1];
-    let start = xs.find(is_inside).unwrap_or(out_shape.width);
-    let inside = start..xs.find(|x| !is_inside(x)).unwrap_or(out_shape.width);
-    for y in 0..out_shape.height {
-        let (rows, first_row) = geometry.rows(y);
-        let mut x = 0;
-        while x < out_shape.width {
+    let down = out_shape.height > out_shape.width;
+    let (lines, line) =
+        if down { (out_shape.width, out_shape.height) } else { (out_shape.height, out_shape.width) };
+    let is_inside = |i: &usize| {
+        if down {
+            geometry.rows(*i).0.len() == window.kernel[0]
+        } else {
+            geometry.columns(*i).0.len() == window.kernel[1]
+        }
+    };
+    let mut pixels = 0..line;
+    let start = pixels.find(is_inside).unwrap_or(line);
+    let inside = start..pixels.find(|i| !is_inside(i)).unwrap_or(line);
+    // Where a step wraps around there is nothing to step to.
+    let input_row = shape.width * shape.channels;
+    let (output_step, input_step) = if down {
+        (out_shape.width * shape.channels, window.stride[0].wrapping_mul(input_row))
+    } else {
+        (shape.channels, window.stride[1].wrapping_mul(shape.channels))
+    };
+    for at in 0..lines {
+        let mut i = 0;
+        while i < line {
+            let [y, x] = if down { [i, at] } else { [at, i] };
+            let (rows, first_row) = geometry.rows(y);
             let (columns, first_column) = geometry.columns(x);
-            let pixels = if inside.contains(&x) { inside.len() } else { 1 };
-            // Where a step wraps around there is nothing to step to.
+            let pixels = if inside.contains(&i) { inside.len() } else { 1 };
             each(&Run {
-                input: (first_row * shape.width + first_column) * shape.channels + first,
-                output: (y * out_shape.width + x) * out_shape.channels + first,
+                input: first_row * input_row + first_column * shape.channels + first,
+                output: (y * out_shape.width + x) * shape.channels + first,
                 pixels,
-                output_step: shape.channels,
-                input_step: window.stride[1].wrapping_mul(shape.channels),
+                output_step,
+                input_step,
                 rows: rows.len(),
                 columns: columns.len(),
-                row_step: window.dilation[0].wrapping_mul(shape.width * shape.channels),
+                row_step: window.dilation[0].wrapping_mul(input_row),
                 column_step: window.dilation[1].wrapping_mul(shape.channels),
                 tap: rows.start * window.kernel[1] + columns.start,
                 kernel_columns: window.kernel[1],
             });
-            x += pixels;
+            i += pixels;
         }
     }
 }

@@ -122,7 +122,37 @@ impl<'a> Windows<'a> {
 
 /// One pixel at a time, where runs do not end where words or vectors do.
 #[cfg(not(condconv_kernels = "scalar"))]
-impl Windows<'_> {
+impl<'a> Windows<'a> {
+    /// From the first number that a window sees up to the last, as far as they lie in memory.
+    #[cfg(condconv_kernels = "helium")]
+    pub(super) const fn span(&self) -> usize {
+        let shape = self.geometry.input;
+        let [rows, columns] = self.reach();
+        (rows * shape.width + columns) * shape.channels + self.geometry.group_channels()
+    }
+
+    /// Rows and columns from the first tap to the last.
+    const fn reach(&self) -> [usize; 2] {
+        let window = &self.geometry.window;
+        [(window.kernel[0] - 1) * window.dilation[0], (window.kernel[1] - 1) * window.dilation[1]]
+    }
+
+    /// What lies [between](Self::span) the first tap and the last, unless one lies in the padding.
+    #[cfg(condconv_kernels = "helium")]
+    #[inline(always)]
+    pub(super) fn whole(&self, corner: Corner, span: usize) -> Option<&'a [i8]> {
+        let shape = self.geometry.input;
+        let [rows, columns] = self.reach();
+        let inside = corner.row < shape.height
+            && corner.row + rows < shape.height
+            && corner.column < shape.width
+            && corner.column + columns < shape.width;
+        inside.then(|| {
+            let at = (corner.row * shape.width + corner.column) * shape.channels;
+            &self.input[at + self.group * self.geometry.group_channels()..][..span]
+        })
+    }
+
     /// Calls `each` with what one pixel sees, run of memory after run of memory, and where in a kernel each begins. What lies in
     /// the padding is an empty run; `columns` of the kernel lie [inside](Self::columns_inside).
     #[inline(always)]

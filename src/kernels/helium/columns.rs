@@ -7,6 +7,7 @@
 //! Padding is the zero point.
 
 use super::VECTOR;
+use super::copy::{Offsets, copy_gathered, copy_run, copy_runs};
 use crate::kernels::windows::{Corner, PIXELS, Windows};
 use crate::quantize::Element;
 
@@ -15,27 +16,57 @@ use crate::quantize::Element;
 pub(super) struct Columns<'a> {
     windows: Windows<'a>,
     zero_point: i8,
+    /// From the first number that a window sees to the last.
+    span: usize,
+    layout: Layout<'a>,
+}
+
+/// How what a window sees lies in memory.
+#[derive(Clone, Copy)]
+enum Layout<'a> {
+    /// So many runs of so many numbers, `step` apart: whole vectors, or a single run.
+    Runs { count: usize, len: usize, step: usize },
+    /// One by one, so far from the first number.
+    Gathered(Offsets<'a>),
+    /// Farther than offsets reach.
+    Far,
 }
 
 impl<'a> Columns<'a> {
-    pub(super) fn new(windows: Windows<'a>, zero_point: i32) -> Self {
-        Self { windows, zero_point: i8::saturate(zero_point) }
+    /// Offsets of what windows see are put in a table, if it has room for them.
+    pub(super) fn new(windows: Windows<'a>, zero_point: i32, table: &'a mut [u16]) -> Self {
+        let span = windows.span();
+        Self { windows, zero_point: i8::saturate(zero_point), span, layout: layout(&windows, span, table) }
     }
 
     /// Puts what four pixels see into the columns.
     #[inline(never)]
     pub(super) fn put(&self, pixels: [[usize; 2]; PIXELS], columns: &mut [i8]) {
-        if let Some(pixels) = self.windows.pixels_themselves(pixels) {
-            for (lane, pixel) in pixels.into_iter().enumerate() {
-                copy(pixel, lane, 0, columns);
-            }
-            return;
+        if let Some(seen) = self.windows.pixels_themselves(pixels) {
+            return copy_runs(seen, 1, self.span, 0, columns);
         }
-        for (lane, pixel) in pixels.into_iter().enumerate() {
-            self.put_one(self.windows.corner(pixel), lane, columns);
+        let corners = pixels.map(|pixel| self.windows.corner(pixel));
+        let mut seen = corners.map(|corner| self.windows.whole(corner, self.span));
+        if matches!(self.layout, Layout::Far) {
+            seen = [None; PIXELS];
+        }
+        if let Some(any) = seen.iter().copied().find_map(|seen| seen) {
+            // Where a pixel meets padding, something is put that is replaced.
+            let seen = seen.map(|seen| seen.unwrap_or(any));
+            match self.layout {
+                Layout::Runs { count, len, step } => copy_runs(seen, count, len, step, columns),
+                Layout::Gathered(offsets) => copy_gathered(seen, &offsets, columns),
+                Layout::Far => {}
+            }
+        }
+        for (lane, (corner, seen)) in corners.into_iter().zip(seen).enumerate() {
+            if seen.is_none() {
+                self.put_one(corner, lane, columns);
+            }
         }
     }
 
+    #[inline(never)]
     fn put_one(&self, corner: Corner, lane: usize, columns: &mut [i8]) {
         let inside = self.windows.columns_inside(corner);
         if self.windows.meets_padding(corner, &inside) {
@@ -43,80 +74,30 @@ impl<'a> Columns<'a> {
                 vectors[lane * VECTOR..][..VECTOR].fill(self.zero_point);
             }
         }
-        self.windows.each_run_inside(corner, &inside, |at, run| copy(run, lane, at, columns));
+        self.windows.each_run_inside(corner, &inside, |at, run| copy_run(run, lane, at, columns));
     }
 }
 
-/// Where a number of a pixel goes.
-const fn place(lane: usize, k: usize) -> usize {
-    k / VECTOR * (PIXELS * VECTOR) + lane * VECTOR + k % VECTOR
-}
-
-/// Copies a run of what one pixel sees to its place in the columns.
-///
-/// # Panics
-///
-/// If there is not room for all.
-#[inline(always)]
-fn copy(run: &[i8], lane: usize, at: usize, columns: &mut [i8]) {
-    if run.is_empty() {
-        return;
+fn layout<'a>(windows: &Windows<'_>, span: usize, table: &'a mut [u16]) -> Layout<'a> {
+    let geometry = windows.geometry;
+    let [rows, columns] = geometry.window.kernel;
+    let depth = geometry.group_channels();
+    let row_step = geometry.window.dilation[0] * geometry.input.width * geometry.input.channels;
+    if geometry.whole_rows() && (rows == 1 || (columns * depth).is_multiple_of(VECTOR)) {
+        return Layout::Runs { count: rows, len: columns * depth, step: row_step };
     }
-    assert!(lane < PIXELS && place(lane, at + run.len() - 1) < columns.len());
-    #[cfg(target_arch = "arm")]
-    native(run, at % VECTOR, &mut columns[place(lane, at)..]);
-    #[cfg(not(target_arch = "arm"))]
-    for (k, x) in run.iter().enumerate() {
-        columns[place(lane, at + k)] = *x;
+    let len = geometry.kernel_len();
+    if table.len() < len.next_multiple_of(VECTOR) || span > 1 << 16 {
+        return Layout::Far;
     }
-}
-
-#[cfg(target_arch = "arm")]
-#[allow(unsafe_code, reason = "a loop that the compiler does not find")]
-fn native(run: &[i8], filled: usize, columns: &mut [i8]) {
-    /// # Safety
-    ///
-    /// `len` bytes can be read at `from`, and at `to` can be written what is left of a vector when `filled` bytes of it are
-    /// filled, then vectors of which each begins 64 bytes after the one before, as far as the bytes go.
-    #[inline(never)]
-    unsafe fn copy(to: *mut i8, from: *const i8, len: usize, filled: usize) {
-        // SAFETY: the caller promises that all of these can be read and written.
-        unsafe {
-            core::arch::asm!(
-                "cbz r3, 2f",
-                // What is left of the first vector.
-                "rsb r12, r3, #16",
-                "cmp r12, r2",
-                "it hi",
-                "movhi r12, r2",
-                "vctp.8 r12",
-                "vpstt",
-                "vldrbt.u8 q0, [r1]",
-                "vstrbt.8 q0, [r0]",
-                "sub r0, r3",
-                "add r0, #64",
-                "add r1, r12",
-                "subs r2, r12",
-                "beq 4f",
-                "2:",
-                "vctp.8 r2",
-                "vpstt",
-                "vldrbt.u8 q0, [r1], #16",
-                "vstrbt.8 q0, [r0], #64",
-                "subs r2, #16",
-                "bhi 2b",
-                "4:",
-                inout("r0") to => _,
-                inout("r1") from => _,
-                inout("r2") len => _,
-                inout("r3") filled => _,
-                out("r12") _,
-                out("d0") _,
-                out("d1") _,
-            )
+    let (offsets, _) = table.split_at_mut(len.next_multiple_of(VECTOR));
+    offsets.fill(0);
+    let column_step = geometry.window.dilation[1] * geometry.input.channels;
+    for (tap, offsets) in offsets[..len].chunks_exact_mut(depth).enumerate() {
+        let first = tap / columns * row_step + tap % columns * column_step;
+        for (channel, offset) in offsets.iter_mut().enumerate() {
+            *offset = (first + channel) as u16;
         }
     }
-
-    // SAFETY: the caller has checked that the last byte has a place, and all others come before it.
-    unsafe { copy(columns.as_mut_ptr(), run.as_ptr(), run.len(), filled) };
+    Layout::Gathered(Offsets::new(offsets))
 }

@@ -35,13 +35,16 @@ pub(crate) fn convolve(
     // Kernels of four weights leave less than a vector for each pixel.
     let mut few = [0; PIXELS * VECTOR];
     let columns_len = PIXELS * geometry.kernel_len().next_multiple_of(VECTOR);
+    // Columns are of int8, and the room for them of int16.
+    let room: &mut [u16] = bytemuck::must_cast_slice_mut(columns);
+    let (columns, table) = room.split_at_mut((columns_len / 2).min(room.len()));
     let columns = bytemuck::must_cast_slice_mut(columns);
-    let columns = if columns.len() < columns_len { &mut few } else { &mut columns[..columns_len] };
+    let columns = if columns.len() < columns_len { &mut few[..] } else { columns };
     let group_channels = geometry.output.channels / geometry.groups;
     let step = source.block_channels(rest).min(CHANNELS);
     assert!(step > 0);
     for group in 0..geometry.groups {
-        let columns_of = Columns::new(Windows::new(geometry, group, input), zero_point);
+        let columns_of = Columns::new(Windows::new(geometry, group, input), zero_point, table);
         let channels = group * group_channels..(group + 1) * group_channels;
         for first in channels.clone().step_by(step) {
             let channels = first..channels.end.min(first + step);

@@ -5,6 +5,7 @@
 
 mod columns;
 mod conv;
+mod copy;
 mod depthwise;
 mod linear;
 mod mix;

@@ -62,11 +62,15 @@ impl Block<'_> {
             input_step: run.input_step,
             output_step: run.output_step,
             column_step: run.column_step,
-            rows: run.rows.min(run.columns * run.rows),
-            columns: run.columns,
+            rows: run.rows.max(1),
+            columns: if run.rows == 0 { 0 } else { run.columns },
             offset: -self.input_zero_point,
             row_step: run.row_step.wrapping_sub(run.columns.wrapping_mul(run.column_step)),
-            kernel_skip: 2 * self.lanes * (run.kernel_columns - run.columns),
+            kernel_skip: if [run.columns, run.kernel_columns] == [3, 3] {
+                arm::THREE_COLUMNS
+            } else {
+                2 * self.lanes * (run.kernel_columns - run.columns)
+            },
             zero_point: self.zero_point,
             bounds: [self.bounds.0, self.bounds.1],
         };
@@ -138,6 +142,7 @@ mod arm {
         pub(super) offset: i32,
         /// From behind the last column of a row to the next row.
         pub(super) row_step: usize,
+        /// To the columns of the kernel's next row that meet the map.
         pub(super) kernel_skip: usize,
         pub(super) zero_point: i32,
         pub(super) bounds: [i32; 2],
@@ -146,6 +151,9 @@ mod arm {
     // r0 input; r1 kernel; r2 step of columns; r3 rows; r4 columns; r5 offset; r6 step of rows; r10 skip of kernel; r8 pixels;
     // r9 input and r7 output of the pixel; r11 kernel of the vector; r12 call; q0 q1 accumulators of even and odd channels;
     // q2 input; q3 weights; q4 q5 products; q6 q7 bounds.
+
+    /// A skip of a kernel whose three columns all meet the map, which has none.
+    pub(super) const THREE_COLUMNS: usize = 1;
 
     macro_rules! tap {
         ($input:literal, $weights:literal) => {
@@ -209,24 +217,22 @@ mod arm {
                         "mov r0, r9",
                         "mov r1, r11",
                         "ldr r3, [r12, #108]",
-                        "cmp r3, #0",
-                        "beq 7f",
-                        "cmp r4, #3",
+                        "cmp r10, #1",
                         "bne 5f",
                         "4:",
                         tap!($input, $weights),
                         tap!($input, $weights),
                         tap!($input, $weights),
                         "add r0, r6",
-                        "add r1, r10",
                         "subs r3, #1",
                         "bne 4b",
                         "b 7f",
                         "5:",
-                        "dls lr, r4",
+                        "wls lr, r4, 8f",
                         "6:",
                         tap!($input, $weights),
                         "le lr, 6b",
+                        "8:",
                         "add r0, r6",
                         "add r1, r10",
                         "subs r3, #1",
