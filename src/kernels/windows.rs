@@ -12,7 +12,7 @@ pub(super) const PIXELS: usize = 4;
 pub(super) struct Windows<'a> {
     pub(super) geometry: &'a Geometry,
     group: usize,
-    input: &'a [i8],
+    pub(super) input: &'a [i8],
 }
 
 /// Where a window begins: above or left of the map the numbers have wrapped around.
@@ -120,37 +120,63 @@ impl<'a> Windows<'a> {
     }
 }
 
+/// The windows that meet no padding: what each sees lies from its first tap to its last.
+#[cfg(condconv_kernels = "helium")]
+#[derive(Clone, Copy)]
+pub(super) struct WholeWindows {
+    /// The first of the pixels that have one, in each direction, and how many there are.
+    first: [usize; 2],
+    count: [usize; 2],
+    /// From a pixel's window to the next one's, and where that of pixel 0, 0 would begin.
+    step: [usize; 2],
+    start: usize,
+    /// Of what a window sees.
+    pub(super) span: usize,
+}
+
+#[cfg(condconv_kernels = "helium")]
+impl WholeWindows {
+    pub(super) const fn new(windows: Windows<'_>) -> Self {
+        let Geometry { input: shape, window, .. } = *windows.geometry;
+        let row = shape.width * shape.channels;
+        let rows = (window.kernel[0] - 1) * window.dilation[0];
+        let columns = (window.kernel[1] - 1) * window.dilation[1];
+        let first =
+            [window.padding.top.div_ceil(window.stride[0]), window.padding.left.div_ceil(window.stride[1])];
+        let ends = [
+            (shape.height + window.padding.top).saturating_sub(rows).div_ceil(window.stride[0]),
+            (shape.width + window.padding.left).saturating_sub(columns).div_ceil(window.stride[1]),
+        ];
+        let depth = windows.geometry.group_channels();
+        let padding = window.padding.top.wrapping_mul(row) + window.padding.left * shape.channels;
+        Self {
+            first,
+            count: [ends[0].saturating_sub(first[0]), ends[1].saturating_sub(first[1])],
+            step: [window.stride[0].wrapping_mul(row), window.stride[1].wrapping_mul(shape.channels)],
+            start: (windows.group * depth).wrapping_sub(padding),
+            span: rows * row + columns * shape.channels + depth,
+        }
+    }
+
+    /// Where what a pixel's window sees begins, or [`NOWHERE`](Self::NOWHERE) if it meets padding.
+    #[inline(always)]
+    pub(super) const fn place(&self, [y, x]: [usize; 2]) -> usize {
+        let inside =
+            y.wrapping_sub(self.first[0]) < self.count[0] && x.wrapping_sub(self.first[1]) < self.count[1];
+        let at = y.wrapping_mul(self.step[0]).wrapping_add(x.wrapping_mul(self.step[1]));
+        if inside { at.wrapping_add(self.start) } else { Self::NOWHERE }
+    }
+
+    pub(super) const NOWHERE: usize = usize::MAX;
+}
+
 /// One pixel at a time, where runs do not end where words or vectors do.
 #[cfg(not(condconv_kernels = "scalar"))]
 impl<'a> Windows<'a> {
-    /// From the first number that a window sees up to the last, as far as they lie in memory.
+    /// What lies from the tap on in that row and column of a kernel, unless it lies in the padding.
     #[cfg(condconv_kernels = "helium")]
-    pub(super) const fn span(&self) -> usize {
-        let shape = self.geometry.input;
-        let [rows, columns] = self.reach();
-        (rows * shape.width + columns) * shape.channels + self.geometry.group_channels()
-    }
-
-    /// Rows and columns from the first tap to the last.
-    const fn reach(&self) -> [usize; 2] {
-        let window = &self.geometry.window;
-        [(window.kernel[0] - 1) * window.dilation[0], (window.kernel[1] - 1) * window.dilation[1]]
-    }
-
-    /// What lies [between](Self::span) the first tap and the last, unless one lies in the padding.
-    #[cfg(condconv_kernels = "helium")]
-    #[inline(always)]
-    pub(super) fn whole(&self, corner: Corner, span: usize) -> Option<&'a [i8]> {
-        let shape = self.geometry.input;
-        let [rows, columns] = self.reach();
-        let inside = corner.row < shape.height
-            && corner.row + rows < shape.height
-            && corner.column < shape.width
-            && corner.column + columns < shape.width;
-        inside.then(|| {
-            let at = (corner.row * shape.width + corner.column) * shape.channels;
-            &self.input[at + self.group * self.geometry.group_channels()..][..span]
-        })
+    pub(super) fn from(&self, corner: Corner, row: usize, column: usize) -> Option<&'a [i8]> {
+        self.offset(corner, row, column).map(|at| &self.input[at..])
     }
 
     /// Calls `each` with what one pixel sees, run of memory after run of memory, and where in a kernel each begins. What lies in
@@ -179,6 +205,7 @@ impl<'a> Windows<'a> {
     }
 
     /// Whether some tap may lie in the padding, if `columns` of the kernel lie [inside](Self::columns_inside).
+    #[cfg(not(condconv_kernels = "helium"))]
     #[inline(always)]
     pub(super) fn meets_padding(&self, corner: Corner, columns: &Range<usize>) -> bool {
         let window = &self.geometry.window;

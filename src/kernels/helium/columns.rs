@@ -7,8 +7,9 @@
 //! Padding is the zero point.
 
 use super::VECTOR;
-use super::copy::{Offsets, copy_gathered, copy_run, copy_runs};
-use crate::kernels::windows::{Corner, PIXELS, Windows};
+use super::copy::{Offsets, copy_gathered, copy_run, copy_runs, copy_runs_of_one, fill};
+use crate::Geometry;
+use crate::kernels::windows::{PIXELS, WholeWindows, Windows};
 use crate::quantize::Element;
 
 /// The columns of the windows of one group's input channels.
@@ -16,8 +17,7 @@ use crate::quantize::Element;
 pub(super) struct Columns<'a> {
     windows: Windows<'a>,
     zero_point: i8,
-    /// From the first number that a window sees to the last.
-    span: usize,
+    whole: WholeWindows,
     layout: Layout<'a>,
 }
 
@@ -35,51 +35,72 @@ enum Layout<'a> {
 impl<'a> Columns<'a> {
     /// Offsets of what windows see are put in a table, if it has room for them.
     pub(super) fn new(windows: Windows<'a>, zero_point: i32, table: &'a mut [u16]) -> Self {
-        let span = windows.span();
-        Self { windows, zero_point: i8::saturate(zero_point), span, layout: layout(&windows, span, table) }
+        let whole = WholeWindows::new(windows);
+        let layout = layout(windows.geometry, whole.span, table);
+        Self { windows, zero_point: i8::saturate(zero_point), whole, layout }
     }
 
     /// Puts what four pixels see into the columns.
     #[inline(never)]
     pub(super) fn put(&self, pixels: [[usize; 2]; PIXELS], columns: &mut [i8]) {
-        if let Some(seen) = self.windows.pixels_themselves(pixels) {
-            return copy_runs(seen, 1, self.span, 0, columns);
+        let places = pixels.map(|pixel| self.whole.place(pixel));
+        if places.contains(&WholeWindows::NOWHERE) || matches!(self.layout, Layout::Far) {
+            return self.put_some(pixels, places, columns);
         }
-        let corners = pixels.map(|pixel| self.windows.corner(pixel));
-        let mut seen = corners.map(|corner| self.windows.whole(corner, self.span));
-        if matches!(self.layout, Layout::Far) {
-            seen = [None; PIXELS];
+        self.copy(places, columns);
+    }
+
+    /// Copies what lies at four places.
+    fn copy(&self, places: [usize; PIXELS], columns: &mut [i8]) {
+        let input = self.windows.input;
+        match self.layout {
+            Layout::Runs { count, len, step } => copy_runs(input, places, count, len, step, columns),
+            Layout::Gathered(offsets) => copy_gathered(input, places, &offsets, columns),
+            Layout::Far => {}
         }
-        if let Some(any) = seen.iter().copied().find_map(|seen| seen) {
+    }
+
+    /// Puts what pixels see of which some meet padding.
+    #[inline(never)]
+    fn put_some(&self, pixels: [[usize; 2]; PIXELS], places: [usize; PIXELS], columns: &mut [i8]) {
+        let somewhere = places.into_iter().find(|place| *place != WholeWindows::NOWHERE);
+        if let Some(somewhere) = somewhere {
             // Where a pixel meets padding, something is put that is replaced.
-            let seen = seen.map(|seen| seen.unwrap_or(any));
-            match self.layout {
-                Layout::Runs { count, len, step } => copy_runs(seen, count, len, step, columns),
-                Layout::Gathered(offsets) => copy_gathered(seen, &offsets, columns),
-                Layout::Far => {}
-            }
+            let places = places.map(|place| if place == WholeWindows::NOWHERE { somewhere } else { place });
+            self.copy(places, columns);
         }
-        for (lane, (corner, seen)) in corners.into_iter().zip(seen).enumerate() {
-            if seen.is_none() {
-                self.put_one(corner, lane, columns);
+        for (lane, (pixel, place)) in pixels.into_iter().zip(places).enumerate() {
+            if place == WholeWindows::NOWHERE || matches!(self.layout, Layout::Far) {
+                self.put_one(pixel, lane, columns);
             }
         }
     }
 
+    /// Puts what a pixel sees whose window meets padding.
     #[inline(never)]
-    fn put_one(&self, corner: Corner, lane: usize, columns: &mut [i8]) {
-        let inside = self.windows.columns_inside(corner);
-        if self.windows.meets_padding(corner, &inside) {
-            for vectors in columns.chunks_exact_mut(PIXELS * VECTOR) {
-                vectors[lane * VECTOR..][..VECTOR].fill(self.zero_point);
+    fn put_one(&self, pixel: [usize; 2], lane: usize, columns: &mut [i8]) {
+        let geometry = self.windows.geometry;
+        fill(self.zero_point, lane, columns);
+        let corner = self.windows.corner(pixel);
+        let depth = geometry.group_channels();
+        if let Layout::Runs { step, .. } = self.layout
+            && depth.is_multiple_of(VECTOR)
+        {
+            let (rows, _) = geometry.rows(pixel[0]);
+            let (inside, _) = geometry.columns(pixel[1]);
+            if let Some(seen) = self.windows.from(corner, rows.start, inside.start) {
+                let [row_len, len] = [geometry.window.kernel[1], inside.len()].map(|columns| columns * depth);
+                let at = rows.start * row_len + inside.start * depth;
+                copy_runs_of_one(seen, rows.len(), len, step, lane, at, row_len, columns);
             }
+            return;
         }
+        let inside = self.windows.columns_inside(corner);
         self.windows.each_run_inside(corner, &inside, |at, run| copy_run(run, lane, at, columns));
     }
 }
 
-fn layout<'a>(windows: &Windows<'_>, span: usize, table: &'a mut [u16]) -> Layout<'a> {
-    let geometry = windows.geometry;
+fn layout<'a>(geometry: &Geometry, span: usize, table: &'a mut [u16]) -> Layout<'a> {
     let [rows, columns] = geometry.window.kernel;
     let depth = geometry.group_channels();
     let row_step = geometry.window.dilation[0] * geometry.input.width * geometry.input.channels;

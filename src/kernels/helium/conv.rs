@@ -2,8 +2,8 @@
 
 use super::VECTOR;
 use super::columns::Columns;
-use super::depthwise::Channels;
-use super::multiply::{Block, Weight};
+use super::depthwise::Lanes;
+use super::multiply::{Block, Channels, Weight};
 use crate::kernel_source::KernelSource;
 use crate::kernels::windows::{PIXELS, Windows, each_pixels};
 use crate::{Geometry, Requantize};
@@ -12,9 +12,9 @@ use crate::{Geometry, Requantize};
 const CHANNELS: usize = 64;
 
 /// Kernels that the loops can multiply.
-pub(crate) trait Source: KernelSource<Weight: Weight> + Channels {}
+pub(crate) trait Source: KernelSource<Weight: Weight> + Lanes {}
 
-impl<S: KernelSource<Weight: Weight> + Channels> Source for S {}
+impl<S: KernelSource<Weight: Weight> + Lanes> Source for S {}
 
 /// Convolves block by block of as many channels as there is room for.
 ///
@@ -51,13 +51,13 @@ pub(crate) fn convolve(
             let kernels = source.block(channels.clone(), rest);
             let mut bias = [0; CHANNELS];
             kernels.fold(zero_point, Weight::sum, &mut bias);
-            let block = Block {
-                weights: kernels.weights,
-                bias: &bias[..channels.len().next_multiple_of(2)],
+            let bias = &bias[..channels.len().next_multiple_of(2)];
+            let requantize = Channels {
                 multipliers: &requantize.multipliers()[channels],
                 zero_point: requantize.zero_point(),
                 bounds: requantize.bounds(),
             };
+            let block = Block::new(kernels.weights, bias, requantize);
             convolve_block(geometry, &columns_of, &block, first, columns, output);
         }
     }

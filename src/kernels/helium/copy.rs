@@ -33,21 +33,77 @@ pub(super) fn copy_run(run: &[i8], lane: usize, at: usize, columns: &mut [i8]) {
 ///
 /// If they do not lie there, or there is not room for all.
 #[inline(always)]
-pub(super) fn copy_runs(seen: [&[i8]; PIXELS], count: usize, len: usize, step: usize, columns: &mut [i8]) {
+pub(super) fn copy_runs(
+    input: &[i8],
+    places: [usize; PIXELS],
+    count: usize,
+    len: usize,
+    step: usize,
+    columns: &mut [i8],
+) {
     assert!(
         count > 0
             && len > 0
             && (count == 1 || len.is_multiple_of(VECTOR))
             && columns.len() >= PIXELS * (count * len).next_multiple_of(VECTOR)
-            && seen.iter().all(|seen| seen.len() >= (count - 1) * step + len)
+            && all_see(input, places, (count - 1) * step + len)
     );
     #[cfg(target_arch = "arm")]
-    arm::runs(seen, count, len, step, columns);
+    arm::runs(input, places, count, len, step, columns);
     #[cfg(not(target_arch = "arm"))]
-    for (lane, seen) in seen.into_iter().enumerate() {
+    for (lane, place) in places.into_iter().enumerate() {
         for run in 0..count {
-            copy_run(&seen[run * step..][..len], lane, run * len, columns);
+            copy_run(&input[place + run * step..][..len], lane, run * len, columns);
         }
+    }
+}
+
+/// Fills a pixel's vectors.
+///
+/// # Panics
+///
+/// If there is no such pixel.
+pub(super) fn fill(value: i8, lane: usize, columns: &mut [i8]) {
+    assert!(lane < PIXELS && columns.len() >= PIXELS * VECTOR);
+    #[cfg(target_arch = "arm")]
+    arm::fill(value, columns.len() / (PIXELS * VECTOR), &mut columns[lane * VECTOR..]);
+    #[cfg(not(target_arch = "arm"))]
+    for vectors in columns.chunks_exact_mut(PIXELS * VECTOR) {
+        vectors[lane * VECTOR..][..VECTOR].fill(value);
+    }
+}
+
+/// Copies so many runs of so many numbers, whole vectors, `step` apart, of what one pixel sees, the first of them to the vectors
+/// from `at` on, the others `row_len` further.
+///
+/// # Panics
+///
+/// If they do not lie there, or there is not room for all.
+#[allow(clippy::too_many_arguments, reason = "a loop, not an interface")]
+pub(super) fn copy_runs_of_one(
+    seen: &[i8],
+    count: usize,
+    len: usize,
+    step: usize,
+    lane: usize,
+    at: usize,
+    row_len: usize,
+    columns: &mut [i8],
+) {
+    if count == 0 || len == 0 {
+        return;
+    }
+    assert!(
+        [len, at, row_len].iter().all(|len| len.is_multiple_of(VECTOR))
+            && lane < PIXELS
+            && seen.len() >= (count - 1) * step + len
+            && columns.len() >= PIXELS * (at + (count - 1) * row_len + len)
+    );
+    #[cfg(target_arch = "arm")]
+    arm::runs_of_one(seen, count, len, step, row_len, &mut columns[place(lane, at)..]);
+    #[cfg(not(target_arch = "arm"))]
+    for run in 0..count {
+        copy_run(&seen[run * step..][..len], lane, at + run * row_len, columns);
     }
 }
 
@@ -57,15 +113,20 @@ pub(super) fn copy_runs(seen: [&[i8]; PIXELS], count: usize, len: usize, step: u
 ///
 /// If nothing lies there, or there is not room for all.
 #[inline(always)]
-pub(super) fn copy_gathered(seen: [&[i8]; PIXELS], offsets: &Offsets<'_>, columns: &mut [i8]) {
-    let offsets = offsets.of(&seen);
-    assert!(columns.len() >= PIXELS * offsets.len());
+pub(super) fn copy_gathered(
+    input: &[i8],
+    places: [usize; PIXELS],
+    offsets: &Offsets<'_>,
+    columns: &mut [i8],
+) {
+    let Offsets { offsets, last } = *offsets;
+    assert!(columns.len() >= PIXELS * offsets.len() && all_see(input, places, usize::from(last) + 1));
     #[cfg(target_arch = "arm")]
-    arm::gathered(seen, offsets, columns);
+    arm::gathered(input, places, offsets, columns);
     #[cfg(not(target_arch = "arm"))]
-    for (lane, seen) in seen.into_iter().enumerate() {
+    for (lane, from) in places.into_iter().enumerate() {
         for (k, offset) in offsets.iter().enumerate() {
-            columns[place(lane, k)] = seen[usize::from(*offset)];
+            columns[place(lane, k)] = input[from + usize::from(*offset)];
         }
     }
 }
@@ -88,16 +149,11 @@ impl<'a> Offsets<'a> {
         assert!(!offsets.is_empty() && offsets.len().is_multiple_of(VECTOR));
         Self { offsets, last: offsets.iter().fold(0, |last, offset| last.max(*offset)) }
     }
+}
 
-    /// The offsets.
-    ///
-    /// # Panics
-    ///
-    /// If not all that is seen reaches as far.
-    fn of(&self, seen: &[&[i8]; PIXELS]) -> &'a [u16] {
-        assert!(seen.iter().all(|seen| seen.len() > usize::from(self.last)));
-        self.offsets
-    }
+/// Whether so many numbers lie at each place.
+fn all_see(input: &[i8], places: [usize; PIXELS], len: usize) -> bool {
+    len <= input.len() && places.iter().all(|place| *place <= input.len() - len)
 }
 
 #[cfg(target_arch = "arm")]
@@ -166,8 +222,15 @@ mod arm {
         tail: usize,
     }
 
-    pub(super) fn runs(seen: [&[i8]; PIXELS], count: usize, len: usize, step: usize, columns: &mut [i8]) {
-        let seen = seen.map(<[i8]>::as_ptr);
+    pub(super) fn runs(
+        input: &[i8],
+        places: [usize; PIXELS],
+        count: usize,
+        len: usize,
+        step: usize,
+        columns: &mut [i8],
+    ) {
+        let seen = places.map(|place| input.as_ptr().wrapping_add(place));
         let runs = Runs { seen, skip: step.wrapping_sub(len), tail: len % VECTOR };
         // SAFETY: the caller has checked that all runs can be read, that all but a single one are whole vectors, and that there
         // is room for so many.
@@ -233,8 +296,93 @@ mod arm {
         }
     }
 
-    pub(super) fn gathered(seen: [&[i8]; PIXELS], offsets: &[u16], columns: &mut [i8]) {
-        let seen = seen.map(<[i8]>::as_ptr);
+    pub(super) fn fill(value: i8, vectors: usize, columns: &mut [i8]) {
+        // SAFETY: the caller has checked that there is a vector; each is followed by three of other pixels, but for those that
+        // lie before this one.
+        unsafe { fill_vectors(columns.as_mut_ptr(), value.into(), vectors) };
+    }
+
+    /// # Safety
+    ///
+    /// So many vectors, at least one, can be written, 64 bytes apart.
+    #[inline(never)]
+    unsafe fn fill_vectors(to: *mut i8, value: i32, vectors: usize) {
+        // SAFETY: the caller promises that all of these can be written; lr, which is no operand, is saved and restored.
+        unsafe {
+            asm!(
+                "push {{r4, lr}}",
+                "vdup.8 q0, r1",
+                "dls lr, r2",
+                "2:",
+                "vstrb.8 q0, [r0], #64",
+                "le lr, 2b",
+                "pop {{r4, lr}}",
+                inout("r0") to => _,
+                in("r1") value,
+                in("r2") vectors,
+                out("d0") _,
+                out("d1") _,
+            );
+        }
+    }
+
+    /// What the loop reads.
+    #[repr(C)]
+    struct RunsOfOne {
+        /// From the end of a run to the next, there and here, in bytes.
+        skips: [usize; 2],
+        vectors: usize,
+    }
+
+    pub(super) fn runs_of_one(
+        seen: &[i8],
+        count: usize,
+        len: usize,
+        step: usize,
+        row_len: usize,
+        columns: &mut [i8],
+    ) {
+        let skips = [step.wrapping_sub(len), PIXELS * row_len.wrapping_sub(len)];
+        let runs = RunsOfOne { skips, vectors: len / VECTOR };
+        // SAFETY: the caller has checked that all runs can be read, that there is one and it is not empty, and that there is
+        // room for all.
+        unsafe { copy_runs_of_one(columns.as_mut_ptr(), seen.as_ptr(), count, &runs) };
+    }
+
+    /// # Safety
+    ///
+    /// So many runs of so many vectors, at least one, can be read, and written 64 bytes apart.
+    #[inline(never)]
+    unsafe fn copy_runs_of_one(to: *mut i8, from: *const i8, count: usize, runs: &RunsOfOne) {
+        // SAFETY: the caller promises that all of these can be read and written; registers that are no operands are saved
+        // and restored.
+        unsafe {
+            asm!(
+                "push {{r4-r6, lr}}",
+                "ldm r3, {{r4-r6}}",
+                "2:",
+                "dls lr, r6",
+                "3:",
+                "vldrb.u8 q0, [r1], #16",
+                "vstrb.8 q0, [r0], #64",
+                "le lr, 3b",
+                "add r1, r4",
+                "add r0, r5",
+                "subs r2, #1",
+                "bne 2b",
+                "pop {{r4-r6, lr}}",
+                inout("r0") to => _,
+                inout("r1") from => _,
+                inout("r2") count => _,
+                in("r3") runs,
+                out("d0") _,
+                out("d1") _,
+            );
+        }
+    }
+
+    pub(super) fn gathered(input: &[i8], places: [usize; PIXELS], offsets: &[u16], columns: &mut [i8]) {
+        let seen = places.map(|place| input.as_ptr().wrapping_add(place));
         // SAFETY: the caller has checked that all that pixels see reaches as far as offsets, that these fill whole vectors,
         // and that there is room for as many of each pixel.
         unsafe { copy_gathered(columns.as_mut_ptr(), offsets.as_ptr(), offsets.len() / VECTOR, &seen) };

@@ -14,7 +14,7 @@ use crate::{Geometry, MAX_EXPERTS, Requantize};
 const CHANNELS: usize = 64;
 
 /// Kernels one channel after the other.
-pub(crate) trait Channels {
+pub(crate) trait Lanes {
     /// Puts a channel's kernel as int16, its weights `step` apart.
     fn put(&self, channel: usize, step: usize, kernel: &mut [i16]);
 
@@ -22,7 +22,7 @@ pub(crate) trait Channels {
     fn bias(&self, channel: usize) -> i32;
 }
 
-impl Channels for StaticKernels<'_> {
+impl Lanes for StaticKernels<'_> {
     fn put(&self, channel: usize, step: usize, kernel: &mut [i16]) {
         for (half, weight) in kernel.iter_mut().step_by(step).zip(self.of(channel..channel + 1)) {
             *half = (*weight).into();
@@ -34,7 +34,7 @@ impl Channels for StaticKernels<'_> {
     }
 }
 
-impl Channels for Mixture<'_> {
+impl Lanes for Mixture<'_> {
     fn put(&self, channel: usize, step: usize, kernel: &mut [i16]) {
         let mut coefficients = [0; MAX_EXPERTS];
         let coefficients = &mut coefficients[..self.experts.count()];

@@ -12,7 +12,7 @@ pub(crate) trait Weight: Element {
 
     /// The loop for kernels of such weights.
     #[cfg(target_arch = "arm")]
-    const MULTIPLY: unsafe fn(&mut arm::Call, *const Self);
+    const MULTIPLY: arm::Multiply;
 }
 
 impl Weight for i8 {
@@ -21,7 +21,7 @@ impl Weight for i8 {
     }
 
     #[cfg(target_arch = "arm")]
-    const MULTIPLY: unsafe fn(&mut arm::Call, *const Self) = arm::int8;
+    const MULTIPLY: arm::Multiply = arm::int8;
 }
 
 impl Weight for i16 {
@@ -30,80 +30,84 @@ impl Weight for i16 {
     }
 
     #[cfg(target_arch = "arm")]
-    const MULTIPLY: unsafe fn(&mut arm::Call, *const Self) = arm::int16;
+    const MULTIPLY: arm::Multiply = arm::int16;
 }
 
 /// A block of output channels, ready to be multiplied.
 pub(super) struct Block<'a, W> {
     /// Kernels one after the other.
-    pub(super) weights: &'a [W],
+    weights: &'a [W],
+    kernel_len: usize,
     /// One a channel, the input's zero point folded in; an even number.
-    pub(super) bias: &'a [i32],
+    bias: &'a [i32],
+    requantize: Channels<'a>,
+    /// Pairs of channels, and the last of an odd number, which is its own partner.
+    #[cfg(target_arch = "arm")]
+    calls: [arm::Call; 2],
+}
+
+/// How accumulators of a block's channels become outputs.
+#[derive(Clone, Copy)]
+pub(super) struct Channels<'a> {
     pub(super) multipliers: &'a [i32],
     /// The output's.
     pub(super) zero_point: i32,
     pub(super) bounds: (i32, i32),
 }
 
-impl<W: Weight> Block<'_, W> {
+impl<'a, W: Weight> Block<'a, W> {
+    /// # Panics
+    ///
+    /// If lengths do not fit together.
+    pub(super) fn new(weights: &'a [W], bias: &'a [i32], requantize: Channels<'a>) -> Self {
+        let channels = requantize.multipliers.len();
+        assert!(channels > 0 && bias.len() == channels.next_multiple_of(2));
+        let kernel_len = weights.len() / channels;
+        assert!(weights.len() == kernel_len * channels);
+        Self {
+            weights,
+            kernel_len,
+            bias,
+            requantize,
+            #[cfg(target_arch = "arm")]
+            calls: arm::Call::pair(weights, kernel_len, bias, &requantize),
+        }
+    }
+
     /// All channels of four pixels: `columns` is what they see, `places` is where their outputs lie.
     ///
     /// # Panics
     ///
     /// If lengths do not fit together.
     pub(super) fn multiply(&self, columns: &[i8], places: [usize; PIXELS], output: &mut [i8]) {
-        let channels = self.multipliers.len();
-        assert!(channels > 0);
-        let kernel_len = self.weights.len() / channels;
         assert!(
-            self.weights.len() == kernel_len * channels
-                && columns.len() == PIXELS * kernel_len.next_multiple_of(VECTOR)
-                && self.bias.len() == channels.next_multiple_of(2)
-                && have_room(places, channels, output)
+            columns.len() == PIXELS * self.kernel_len.next_multiple_of(VECTOR)
+                && have_room(places, self.requantize.multipliers.len(), output)
         );
         #[cfg(target_arch = "arm")]
-        self.native(kernel_len, columns, places, output);
+        self.native(columns, places, output);
         #[cfg(not(target_arch = "arm"))]
-        self.computed(kernel_len, columns, places, output);
+        self.computed(columns, places, output);
     }
 
     #[cfg(target_arch = "arm")]
     #[allow(unsafe_code, reason = "a loop that the compiler does not find")]
-    fn native(&self, kernel_len: usize, columns: &[i8], places: [usize; PIXELS], output: &mut [i8]) {
-        let (pairs, single) = (self.bias.as_chunks::<2>().0, self.multipliers.len() % 2);
-        let (even, last) = pairs.split_at(pairs.len() - single);
-        for (pairs, second) in [(even, 1), (last, 0)] {
-            if pairs.is_empty() {
-                continue;
+    fn native(&self, columns: &[i8], places: [usize; PIXELS], output: &mut [i8]) {
+        for call in &self.calls {
+            if call.bias != call.bias_end {
+                // SAFETY: the assertions, here and where the call was made, say that there are as many kernels of the columns'
+                // length, less what fills their last vectors, as multipliers, that biases are filled up to pairs, and that so
+                // many outputs fit from each place on. Nothing else refers to the output.
+                unsafe { W::MULTIPLY(call, columns.as_ptr(), &places, output.as_mut_ptr()) };
             }
-            // The last of an odd number is its own partner.
-            let first = (1 - second) * 2 * even.len();
-            let bias = pairs.as_flattened().as_ptr_range();
-            let mut call = arm::Call {
-                bias: bias.start,
-                multipliers: self.multipliers[first..].as_ptr(),
-                output: output[first..].as_mut_ptr(),
-                bias_end: bias.end,
-                columns: columns.as_ptr(),
-                whole_end: columns[kernel_len / VECTOR * (PIXELS * VECTOR)..].as_ptr(),
-                tail: kernel_len % VECTOR,
-                kernel_bytes: second * kernel_len * size_of::<W>(),
-                second,
-                zero_point: self.zero_point,
-                bounds: [self.bounds.0, self.bounds.1],
-                places,
-            };
-            // SAFETY: the assertion above says that there are as many kernels of the columns' length, less what fills their
-            // last vectors, as multipliers, that biases are filled up to pairs, and that so many outputs fit from each place
-            // on. Nothing else refers to the output.
-            unsafe { W::MULTIPLY(&mut call, self.weights[first * kernel_len..].as_ptr()) };
         }
     }
 
     #[cfg(not(target_arch = "arm"))]
-    fn computed(&self, kernel_len: usize, columns: &[i8], places: [usize; PIXELS], output: &mut [i8]) {
+    fn computed(&self, columns: &[i8], places: [usize; PIXELS], output: &mut [i8]) {
         use crate::quantize::rescale;
-        let kernels = self.weights.chunks_exact(kernel_len).zip(self.bias).zip(self.multipliers);
+        let Channels { multipliers, zero_point, bounds: (min, max) } = self.requantize;
+        let kernels = self.weights.chunks_exact(self.kernel_len).zip(self.bias).zip(multipliers);
         for (channel, ((kernel, &bias), &multiplier)) in kernels.enumerate() {
             for (lane, place) in places.into_iter().enumerate() {
                 let vectors = columns.chunks_exact(VECTOR).skip(lane).step_by(PIXELS);
@@ -111,8 +115,7 @@ impl<W: Weight> Block<'_, W> {
                     .flatten()
                     .zip(kernel)
                     .fold(bias, |sum, (x, w)| sum.wrapping_add(w.widen() * i32::from(*x)));
-                output[place + channel] =
-                    (self.zero_point + rescale(sum, multiplier)).clamp(self.bounds.0, self.bounds.1) as i8;
+                output[place + channel] = (zero_point + rescale(sum, multiplier)).clamp(min, max) as i8;
             }
         }
     }
@@ -124,30 +127,67 @@ mod arm {
 
     use core::arch::asm;
 
-    use super::PIXELS;
+    use super::{Channels, PIXELS, VECTOR};
 
-    /// What the loops read, and walk along.
+    /// A loop: what a block's channels need, what pixels see, where outputs lie, and the output.
+    pub(crate) type Multiply = unsafe fn(&Call, *const i8, &[usize; PIXELS], *mut i8);
+
+    /// What the loops read.
     #[repr(C)]
     pub(crate) struct Call {
         pub(super) bias: *const i32,
-        pub(super) multipliers: *const i32,
-        pub(super) output: *mut i8,
         pub(super) bias_end: *const i32,
-        pub(super) columns: *const i8,
-        pub(super) whole_end: *const i8,
+        multipliers: *const i32,
+        kernels: *const i8,
+        /// Of columns that fill vectors, in bytes.
+        whole: usize,
         /// Weights that are left when whole vectors are multiplied.
-        pub(super) tail: usize,
+        tail: usize,
         /// From a kernel to its partner's.
-        pub(super) kernel_bytes: usize,
+        kernel_bytes: usize,
         /// From a channel to its partner.
-        pub(super) second: usize,
-        pub(super) zero_point: i32,
-        pub(super) bounds: [i32; 2],
-        pub(super) places: [usize; PIXELS],
+        second: usize,
+        zero_point: i32,
+        bounds: [i32; 2],
+        /// None, if no vector is whole; below, if their number is odd.
+        entry: i32,
+        /// The first channel.
+        first: usize,
+    }
+
+    impl Call {
+        /// Calls for pairs of channels, and for the last of an odd number.
+        pub(super) fn pair<W>(
+            weights: &[W],
+            kernel_len: usize,
+            bias: &[i32],
+            requantize: &Channels<'_>,
+        ) -> [Self; 2] {
+            let (vectors, single) = (kernel_len / VECTOR, requantize.multipliers.len() % 2);
+            let (pairs, last) = bias.split_at(bias.len() - 2 * single);
+            [(pairs, 0, 1), (last, pairs.len(), 0)].map(|(bias, first, second)| Self {
+                bias: bias.as_ptr_range().start,
+                bias_end: bias.as_ptr_range().end,
+                multipliers: requantize.multipliers[first..].as_ptr(),
+                kernels: weights[first * kernel_len..].as_ptr().cast(),
+                whole: vectors * PIXELS * VECTOR,
+                tail: kernel_len % VECTOR,
+                kernel_bytes: second * kernel_len * size_of::<W>(),
+                second,
+                zero_point: requantize.zero_point,
+                bounds: [requantize.bounds.0, requantize.bounds.1],
+                entry: match (vectors, vectors % 2) {
+                    (0, _) => 0,
+                    (_, 0) => 1,
+                    _ => -1,
+                },
+                first,
+            })
+        }
     }
 
     // r0 r2 r4 r6 and r8 r10 r12 lr accumulators; r1 columns; r3 r5 kernels; r7 end of columns, then tail; r9 biases; r11 call;
-    // q0 q1 weights; q2 q3 columns; q4 places; q5 q6 bounds.
+    // q0 q1 weights; q2 q3 columns; q4 places; q5 q6 bounds. On the stack: multipliers, output, columns and their end.
 
     /// Products of weights in q0 and q1 with what four pixels see, one after the other.
     macro_rules! products {
@@ -259,7 +299,7 @@ mod arm {
     }
 
     macro_rules! multiply {
-        ($(#[$doc:meta])* $name:ident, $weight:ty, $whole:ident, $tail:ident) => {
+        ($(#[$doc:meta])* $name:ident, $whole:ident, $tail:ident) => {
             $(#[$doc])*
             ///
             /// # Safety
@@ -267,7 +307,12 @@ mod arm {
             /// The pointers of the call are those of the slices that their names say; there are kernels, multipliers and room
             /// for outputs at each place for every bias, or for one of two if the second channel is the first.
             #[inline(never)]
-            pub(super) unsafe fn $name(call: &mut Call, kernels: *const $weight) {
+            pub(super) unsafe fn $name(
+                call: &Call,
+                columns: *const i8,
+                places: &[usize; PIXELS],
+                output: *mut i8,
+            ) {
                 // SAFETY: the caller promises that all of these can be read and written; registers that are no operands are
                 // saved and restored.
                 unsafe {
@@ -275,30 +320,35 @@ mod arm {
                         "push {{r4-r11, lr}}",
                         "vpush {{d8-d13}}",
                         "mov r11, r0",
-                        "mov r3, r1",
-                        "ldrd r1, r2, [r11, #40]",
-                        "vdup.32 q5, r1",
-                        "vdup.32 q6, r2",
-                        "vldrw.u32 q4, [r11, #48]",
+                        "vldrw.u32 q4, [r2]",
+                        "ldrd r4, r5, [r11, #36]",
+                        "vdup.32 q5, r4",
+                        "vdup.32 q6, r5",
+                        "ldr r4, [r11, #48]",
+                        "add r4, r3",
+                        "ldrd r5, r3, [r11, #8]",
+                        "ldr r7, [r11, #16]",
+                        "add r7, r1",
+                        "push {{r1, r7}}",
+                        "push {{r4, r5}}",
                         "ldr r9, [r11]",
                         // Two channels: the accumulators start with their biases.
                         "2:",
                         "ldrd r0, r8, [r9], #8",
-                        "ldrd r1, r7, [r11, #16]",
-                        "ldr r5, [r11, #28]",
+                        "ldr r5, [r11, #24]",
                         "add r5, r3",
+                        "ldr r1, [sp, #8]",
                         "mov r2, r0",
                         "mov r4, r0",
                         "mov r6, r0",
                         "mov r10, r8",
                         "mov r12, r8",
                         "mov lr, r8",
-                        "cmp r1, r7",
-                        "beq 5f",
                         // An odd number of vectors begins in the middle.
-                        "sub r7, r1",
-                        "lsls r7, r7, #25",
-                        "ldr r7, [r11, #20]",
+                        "ldr r7, [r11, #44]",
+                        "cmp r7, #0",
+                        "beq 5f",
+                        "ldr r7, [sp, #12]",
                         "bmi 4f",
                         "3:",
                         $whole!(),
@@ -307,7 +357,7 @@ mod arm {
                         "cmp r1, r7",
                         "bne 3b",
                         "5:",
-                        "ldr r7, [r11, #24]",
+                        "ldr r7, [r11, #20]",
                         "cmp r7, #0",
                         "beq 6f",
                         $tail!(),
@@ -317,8 +367,8 @@ mod arm {
                         "vmov q0[3], q0[1], r2, r6",
                         "vmov q1[2], q1[0], r8, r12",
                         "vmov q1[3], q1[1], r10, lr",
-                        "ldrd r0, r2, [r11, #4]", // multipliers, output
-                        "ldrd r4, r6, [r11, #32]", // second, zero point
+                        "ldrd r2, r0, [sp]", // output, multipliers
+                        "ldrd r4, r6, [r11, #28]", // second, zero point
                         "ldr r8, [r0]",
                         "ldr r10, [r0, r4, lsl #2]",
                         "vdup.32 q2, r8",
@@ -336,17 +386,18 @@ mod arm {
                         "vstrb.32 q0, [r2, q4]",
                         "adds r0, #8",
                         "adds r2, #2",
-                        "strd r0, r2, [r11, #4]",
-                        "ldr r8, [r11, #12]",
+                        "strd r2, r0, [sp]",
+                        "ldr r8, [r11, #4]",
                         "mov r3, r5",
                         "cmp r9, r8",
                         "bne 2b",
+                        "add sp, #16",
                         "vpop {{d8-d13}}",
                         "pop {{r4-r11, lr}}",
                         inout("r0") call => _,
-                        inout("r1") kernels => _,
-                        out("r2") _,
-                        out("r3") _,
+                        inout("r1") columns => _,
+                        inout("r2") places => _,
+                        inout("r3") output => _,
                         out("r12") _,
                         out("d0") _, out("d1") _, out("d2") _, out("d3") _,
                         out("d4") _, out("d5") _, out("d6") _, out("d7") _,
@@ -358,10 +409,10 @@ mod arm {
 
     multiply!(
         /// Multiplies with kernels as they lie in flash: 14 instructions for sixteen weights of each channel.
-        int8, i8, whole_int8, tail_int8
+        int8, whole_int8, tail_int8
     );
     multiply!(
         /// Multiplies with mixed kernels: 28 instructions for sixteen weights of each channel.
-        int16, i16, whole_int16, tail_int16
+        int16, whole_int16, tail_int16
     );
 }
