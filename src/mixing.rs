@@ -214,10 +214,14 @@ impl<'a> Experts<'a> {
         &self.weights[start..start + kernel_len]
     }
 
+    /// The ratios of one channel's experts.
+    pub(crate) fn ratios(&self, channel: usize) -> &'a [i16] {
+        &self.ratios[channel * self.count..(channel + 1) * self.count]
+    }
+
     /// The coefficients of one channel's experts.
     pub(crate) fn coefficients(&self, channel: usize, routing: &[RoutingWeight], out: &mut [i32]) {
-        let ratios = &self.ratios[channel * self.count..(channel + 1) * self.count];
-        for ((out, weight), &ratio) in out.iter_mut().zip(routing).zip(ratios) {
+        for ((out, weight), &ratio) in out.iter_mut().zip(routing).zip(self.ratios(channel)) {
             *out = coefficient(non_negative(*weight), ratio);
         }
     }
@@ -274,8 +278,7 @@ impl KernelSource for Mixture<'_> {
         let weights = &mut weights[..channels.len() * kernel_len];
         let mut coefficients = [0; MAX_EXPERTS];
         for ((channel, kernel), bias) in channels.zip(weights.chunks_exact_mut(kernel_len)).zip(&mut *bias) {
-            self.experts.coefficients(channel, self.routing, &mut coefficients);
-            kernels::mix(self.experts, channel, &coefficients[..self.experts.count], kernel);
+            kernels::mix(self, channel, &mut coefficients[..self.experts.count], kernel);
             *bias = self.experts.mixed_bias(channel, self.routing);
         }
         Kernels { weights, bias }

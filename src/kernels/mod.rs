@@ -22,8 +22,9 @@ use scalar as native;
 
 #[cfg(not(condconv_kernels = "portable"))]
 use crate::kernel_source::KernelSource;
+use crate::mixing::Mixture;
 use crate::quantize::Element;
-use crate::{Experts, Geometry, Requantize, Shape};
+use crate::{Geometry, Requantize, Shape};
 
 #[cfg(not(condconv_kernels = "portable"))]
 pub(crate) trait Source: KernelSource + native::Source {}
@@ -35,12 +36,12 @@ pub(crate) use crate::kernel_source::KernelSource as Source;
 
 pub(crate) use portable::{dot, expert_dots, max_pool};
 
-/// Mixes one channel's kernel.
-pub(crate) fn mix(experts: &Experts<'_>, channel: usize, coefficients: &[i32], kernel: &mut [i16]) {
+/// Mixes one channel's kernel; there is one of the coefficients, whatever they are, for each expert.
+pub(crate) fn mix(mixture: &Mixture<'_>, channel: usize, coefficients: &mut [i32], kernel: &mut [i16]) {
     #[cfg(condconv_kernels = "helium")]
-    helium::mix(experts, channel, coefficients, 1, kernel);
+    helium::mix(mixture, channel, coefficients, 1, kernel);
     #[cfg(not(condconv_kernels = "helium"))]
-    portable::mix(experts, channel, coefficients, kernel.iter_mut());
+    portable::mix(mixture, channel, coefficients, kernel.iter_mut());
 }
 
 /// The outputs of channels from the first on, for their biases and products.

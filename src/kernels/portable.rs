@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use crate::kernel_source::{KernelSource, Kernels};
+use crate::mixing::Mixture;
 use crate::quantize::{Element, round_shift};
 use crate::{Experts, Geometry, Requantize};
 
@@ -114,11 +115,14 @@ pub(crate) fn depthwise<X: Element, W: Element, Y: Element>(
 
 /// Mixes one channel's kernel: `(sum_i coefficient_i W_ik + 2^(shift-1)) >> shift`.
 pub(crate) fn mix<'k>(
-    experts: &Experts<'_>,
+    mixture: &Mixture<'_>,
     channel: usize,
-    coefficients: &[i32],
+    coefficients: &mut [i32],
     kernel: impl Iterator<Item = &'k mut i16>,
 ) {
+    let experts = mixture.experts;
+    experts.coefficients(channel, mixture.routing, coefficients);
+    let coefficients = &*coefficients;
     let quads = experts.quads(channel);
     // The usual numbers of experts have loops of their own.
     if let Some(coefficients) = coefficients.as_array::<4>() {

@@ -60,6 +60,7 @@ impl<'a> Windows<'a> {
     }
 
     /// What the pixels see, if that is nothing but the input's pixels at the same place.
+    #[cfg(not(condconv_kernels = "helium"))]
     #[inline(always)]
     pub(super) fn pixels_themselves(&self, pixels: [[usize; 2]; PIXELS]) -> Option<[&'a [i8]; PIXELS]> {
         let Geometry { input: shape, output, window, groups } = *self.geometry;

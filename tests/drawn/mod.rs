@@ -98,6 +98,32 @@ pub(crate) fn geometry(depthwise: bool) -> impl Strategy<Value = Geometry> {
     })
 }
 
+/// Convolutions of whole vectors of channels, mostly of three columns next to each other; or depthwise ones of some vectors.
+pub(crate) fn vectors(depthwise: bool) -> impl Strategy<Value = Geometry> {
+    let channels = if depthwise {
+        (8usize..=70).prop_map(|channels| [channels; 3]).boxed()
+    } else {
+        [1usize..=3, 1..=7].prop_map(|[vectors, outputs]| [1, 16 * vectors, outputs]).boxed()
+    };
+    let steps = prop_oneof![3 => Just([1, 1]), 1 => [1usize..=2, 1..=2]];
+    let window = ([1usize..=3, 3..=3], steps.clone(), steps, [0usize..=2, 0..=4, 0..=2, 0..=4]).prop_map(
+        |(kernel, stride, dilation, [top, left, bottom, right])| {
+            Window::new(kernel).stride(stride).dilation(dilation).padding(Padding {
+                top,
+                left,
+                bottom,
+                right,
+            })
+        },
+    );
+    (channels, 5usize..=7, 5usize..=13, window).prop_map(
+        |([groups, inputs, outputs], height, width, window)| {
+            Geometry::new(Shape::new(height, width, inputs), outputs, window, groups)
+                .expect("the window fits")
+        },
+    )
+}
+
 pub(crate) fn fixed(channels: usize, kernel_len: usize) -> impl Strategy<Value = Fixed> {
     (weights(channels * kernel_len), biases(channels)).prop_map(|(weights, bias)| Fixed { weights, bias })
 }

@@ -4,12 +4,13 @@ use super::VECTOR;
 use super::columns::Columns;
 use super::depthwise::Lanes;
 use super::multiply::{Block, Channels, Weight};
+use super::neighbours::Neighbours;
 use crate::kernel_source::KernelSource;
 use crate::kernels::windows::{PIXELS, Windows, each_pixels};
 use crate::{Geometry, Requantize};
 
 /// Most channels in a block: their biases lie on the stack.
-const CHANNELS: usize = 64;
+pub(super) const CHANNELS: usize = 64;
 
 /// Kernels that the loops can multiply.
 pub(crate) trait Source: KernelSource<Weight: Weight> + Lanes {}
@@ -22,16 +23,24 @@ impl<S: KernelSource<Weight: Weight> + Lanes> Source for S {}
 ///
 /// If the scratch has no room for the columns, or none for a kernel that is mixed.
 #[inline(never)]
-pub(crate) fn convolve(
+pub(crate) fn convolve<S: Source>(
     geometry: &Geometry,
     zero_point: i32,
-    source: &impl Source,
+    source: &S,
     requantize: &Requantize<'_>,
     scratch: &mut [i32],
     input: &[i8],
     output: &mut [i8],
 ) {
     let (columns, rest) = scratch.split_at_mut(geometry.scratch_words(0));
+    if S::Weight::MIXED
+        && let Some(neighbours) = Neighbours::of(geometry, zero_point, input)
+    {
+        let [room, kernels] = [&mut *columns, &mut *rest].map(bytemuck::must_cast_slice_mut);
+        if neighbours.convolve(source, requantize, room, kernels, output) {
+            return;
+        }
+    }
     // Kernels of four weights leave less than a vector for each pixel.
     let mut few = [0; PIXELS * VECTOR];
     let columns_len = PIXELS * geometry.kernel_len().next_multiple_of(VECTOR);

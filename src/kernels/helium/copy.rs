@@ -58,6 +58,19 @@ pub(super) fn copy_runs(
     }
 }
 
+/// Fills all vectors.
+///
+/// # Panics
+///
+/// If there is none.
+pub(super) fn fill_all(value: i8, vectors: &mut [i8]) {
+    assert!(!vectors.is_empty() && vectors.len().is_multiple_of(VECTOR));
+    #[cfg(target_arch = "arm")]
+    arm::fill(value, vectors.len() / VECTOR, VECTOR, vectors);
+    #[cfg(not(target_arch = "arm"))]
+    vectors.fill(value);
+}
+
 /// Fills a pixel's vectors.
 ///
 /// # Panics
@@ -66,7 +79,7 @@ pub(super) fn copy_runs(
 pub(super) fn fill(value: i8, lane: usize, columns: &mut [i8]) {
     assert!(lane < PIXELS && columns.len() >= PIXELS * VECTOR);
     #[cfg(target_arch = "arm")]
-    arm::fill(value, columns.len() / (PIXELS * VECTOR), &mut columns[lane * VECTOR..]);
+    arm::fill(value, columns.len() / (PIXELS * VECTOR), PIXELS * VECTOR, &mut columns[lane * VECTOR..]);
     #[cfg(not(target_arch = "arm"))]
     for vectors in columns.chunks_exact_mut(PIXELS * VECTOR) {
         vectors[lane * VECTOR..][..VECTOR].fill(value);
@@ -296,17 +309,17 @@ mod arm {
         }
     }
 
-    pub(super) fn fill(value: i8, vectors: usize, columns: &mut [i8]) {
-        // SAFETY: the caller has checked that there is a vector; each is followed by three of other pixels, but for those that
-        // lie before this one.
-        unsafe { fill_vectors(columns.as_mut_ptr(), value.into(), vectors) };
+    /// Fills so many vectors, `step` bytes apart.
+    pub(super) fn fill(value: i8, vectors: usize, step: usize, columns: &mut [i8]) {
+        // SAFETY: the caller has checked that there is a vector, and that there is room for so many.
+        unsafe { fill_vectors(columns.as_mut_ptr(), value.into(), vectors, step) };
     }
 
     /// # Safety
     ///
-    /// So many vectors, at least one, can be written, 64 bytes apart.
+    /// So many vectors, at least one, can be written, `step` bytes apart.
     #[inline(never)]
-    unsafe fn fill_vectors(to: *mut i8, value: i32, vectors: usize) {
+    unsafe fn fill_vectors(to: *mut i8, value: i32, vectors: usize, step: usize) {
         // SAFETY: the caller promises that all of these can be written; lr, which is no operand, is saved and restored.
         unsafe {
             asm!(
@@ -314,12 +327,14 @@ mod arm {
                 "vdup.8 q0, r1",
                 "dls lr, r2",
                 "2:",
-                "vstrb.8 q0, [r0], #64",
+                "vstrb.8 q0, [r0]",
+                "add r0, r3",
                 "le lr, 2b",
                 "pop {{r4, lr}}",
                 inout("r0") to => _,
                 in("r1") value,
                 in("r2") vectors,
+                in("r3") step,
                 out("d0") _,
                 out("d1") _,
             );

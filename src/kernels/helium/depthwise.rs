@@ -36,10 +36,7 @@ impl Lanes for StaticKernels<'_> {
 
 impl Lanes for Mixture<'_> {
     fn put(&self, channel: usize, step: usize, kernel: &mut [i16]) {
-        let mut coefficients = [0; MAX_EXPERTS];
-        let coefficients = &mut coefficients[..self.experts.count()];
-        self.experts.coefficients(channel, self.routing, coefficients);
-        mix(self.experts, channel, coefficients, step, kernel);
+        mix(self, channel, &mut [0; MAX_EXPERTS][..self.experts.count()], step, kernel);
     }
 
     fn bias(&self, channel: usize) -> i32 {

@@ -1,7 +1,7 @@
 //! Mixing: the products of a weight's experts with their coefficients are one instruction.
 
-use crate::Experts;
 use crate::kernels::portable;
+use crate::mixing::Mixture;
 
 /// As [`mix`](portable::mix), but with the kernel's weights `step` apart.
 ///
@@ -10,19 +10,19 @@ use crate::kernels::portable;
 /// If the kernel ends before its last weight.
 #[inline(never)]
 pub(crate) fn mix(
-    experts: &Experts<'_>,
+    mixture: &Mixture<'_>,
     channel: usize,
-    coefficients: &[i32],
+    coefficients: &mut [i32],
     step: usize,
     kernel: &mut [i16],
 ) {
-    let len = experts.kernel_len();
+    let len = mixture.experts.kernel_len();
     assert!(step > 0 && kernel.len() > (len - 1) * step);
     #[cfg(target_arch = "arm")]
     if len >= arm::WEIGHTS && matches!(coefficients.len(), 4 | 8) {
-        return arm::mix(experts, channel, coefficients, step, kernel);
+        return arm::mix(mixture, channel, step, kernel);
     }
-    portable::mix(experts, channel, coefficients, kernel.iter_mut().step_by(step).take(len));
+    portable::mix(mixture, channel, coefficients, kernel.iter_mut().step_by(step).take(len));
 }
 
 #[cfg(target_arch = "arm")]
@@ -31,7 +31,7 @@ mod arm {
 
     use core::arch::asm;
 
-    use crate::Experts;
+    use crate::mixing::Mixture;
 
     /// Weights that are mixed at a time.
     pub(super) const WEIGHTS: usize = 4;
@@ -39,8 +39,8 @@ mod arm {
     /// What the loops read.
     #[repr(C)]
     struct Call {
-        /// Those of eight experts, or of four in the first half and in the second.
-        coefficients: [[i16; 8]; 2],
+        routing: *const i16,
+        ratios: *const i16,
         /// To the right.
         shift: i32,
         /// From a weight to the next, in bytes.
@@ -48,27 +48,23 @@ mod arm {
     }
 
     /// Mixes the kernel of four or eight experts, which has four weights at least and room for its last one.
-    pub(super) fn mix(
-        experts: &Experts<'_>,
-        channel: usize,
-        coefficients: &[i32],
-        step: usize,
-        kernel: &mut [i16],
-    ) {
-        let (count, len) = (coefficients.len(), experts.kernel_len());
-        let mut pairs = [[0; 8]; 2];
-        for (i, coefficient) in coefficients.iter().enumerate().take(8) {
-            // At most 16383.
-            pairs[0][i] = *coefficient as i16;
-            pairs[1][(i + 4) % 8] = *coefficient as i16;
-        }
-        let call = Call { coefficients: pairs, shift: -(experts.shift() as i32), step: 2 * step };
+    pub(super) fn mix(mixture: &Mixture<'_>, channel: usize, step: usize, kernel: &mut [i16]) {
+        let Mixture { experts, routing } = *mixture;
+        let (count, len) = (experts.count(), experts.kernel_len());
+        let ratios = experts.ratios(channel);
+        assert!(routing.len() == count && ratios.len() == count);
+        let call = Call {
+            routing: routing.as_ptr().cast(),
+            ratios: ratios.as_ptr(),
+            shift: -(experts.shift() as i32),
+            step: 2 * step,
+        };
         let weights = experts.quads(channel);
         assert!(weights.len() >= len * count);
         let mix = if count == 4 { four } else { eight };
         let mut run = |first: usize, fours: usize| {
             let (weights, kernel) = (&weights[first * count..], &mut kernel[first * step..]);
-            // SAFETY: there are weights and places for so many fours from the first on, since there are for the whole kernel.
+            // SAFETY: routing weights are int16 inside; there are weights and places for so many fours from the first on, since there are for the whole kernel.
             unsafe { mix(weights.as_ptr(), fours, kernel.as_mut_ptr(), &call) };
         };
         run(0, len / WEIGHTS);
@@ -79,12 +75,13 @@ mod arm {
     }
 
     macro_rules! mix {
-        ($(#[$doc:meta])* $name:ident, $weights:literal) => {
+        ($(#[$doc:meta])* $name:ident, $experts:literal, $weights:literal) => {
             $(#[$doc])*
             ///
             /// # Safety
             ///
-            /// There are so many fours of weights, at least one, and as many places.
+            /// There are so many fours of weights, at least one, and as many places; routing weights and ratios for as many
+            /// experts as the loop mixes.
             #[inline(never)]
             unsafe fn $name(weights: *const i8, fours: usize, kernel: *mut i16, call: &Call) {
                 // SAFETY: the caller promises that all of these can be read and written; registers that are no operands are
@@ -92,9 +89,20 @@ mod arm {
                 unsafe {
                     asm!(
                         "push {{r4-r10, lr}}",
-                        "vldrw.u32 q0, [r3]",
-                        "vldrw.u32 q3, [r3, #16]",
-                        "ldrd r12, r5, [r3, #32]",
+                        "ldm r3, {{r4, r5, r12}}",
+                        // Coefficients: negative routing weights count as zero. Those of four experts are in the first half
+                        // of a vector and in the second of another.
+                        concat!("mov r6, #", $experts),
+                        "vctp.16 r6",
+                        "vpstt",
+                        "vldrht.u16 q0, [r4]",
+                        "vldrht.u16 q1, [r5]",
+                        "vmov.i32 q3, #0",
+                        "vmax.s16 q0, q0, q3",
+                        "vrmulh.s16 q0, q0, q1",
+                        "vmov r4, r5, d0",
+                        "vmov d7, r4, r5",
+                        "ldr r5, [r3, #12]",
                         "movs r4, #0",
                         "vidup.u32 q4, r4, #1",
                         "vmul.i32 q4, q4, r5",
@@ -123,6 +131,7 @@ mod arm {
     mix!(
         /// Twelve instructions for four weights of four experts.
         four,
+        "4",
         "vldrb.s16 q1, [r0], #8
          vmladav.s16 r4, q0, q1
          vldrb.s16 q2, [r0], #8
@@ -133,6 +142,7 @@ mod arm {
     mix!(
         /// Fourteen instructions for four weights of eight experts.
         eight,
+        "8",
         "vldrb.s16 q1, [r0], #8
          vmladav.s16 r4, q0, q1
          vldrb.s16 q2, [r0], #8

@@ -10,6 +10,7 @@ mod depthwise;
 mod linear;
 mod mix;
 mod multiply;
+mod neighbours;
 mod pool;
 mod requantize;
 mod sum;

@@ -7,6 +7,9 @@ use crate::quantize::Element;
 
 /// A weight that vectors are multiplied with.
 pub(crate) trait Weight: Element {
+    /// Whether kernels are mixed, and so may be put in any order.
+    const MIXED: bool;
+
     /// The sum of weights.
     fn sum(weights: &[Self]) -> i32;
 
@@ -16,6 +19,8 @@ pub(crate) trait Weight: Element {
 }
 
 impl Weight for i8 {
+    const MIXED: bool = false;
+
     fn sum(weights: &[Self]) -> i32 {
         sum::int8(weights)
     }
@@ -25,6 +30,8 @@ impl Weight for i8 {
 }
 
 impl Weight for i16 {
+    const MIXED: bool = true;
+
     fn sum(weights: &[Self]) -> i32 {
         sum::int16(weights)
     }
@@ -36,14 +43,16 @@ impl Weight for i16 {
 /// A block of output channels, ready to be multiplied.
 pub(super) struct Block<'a, W> {
     /// Kernels one after the other.
+    #[cfg_attr(target_arch = "arm", allow(dead_code, reason = "read by the calls' pointers"))]
     weights: &'a [W],
     kernel_len: usize,
     /// One a channel, the input's zero point folded in; an even number.
+    #[cfg_attr(target_arch = "arm", allow(dead_code, reason = "read by the calls' pointers"))]
     bias: &'a [i32],
     requantize: Channels<'a>,
     /// Pairs of channels, and the last of an odd number, which is its own partner.
     #[cfg(target_arch = "arm")]
-    calls: [arm::Call; 2],
+    calls: Calls,
 }
 
 /// How accumulators of a block's channels become outputs.
@@ -70,7 +79,13 @@ impl<'a, W: Weight> Block<'a, W> {
             bias,
             requantize,
             #[cfg(target_arch = "arm")]
-            calls: arm::Call::pair(weights, kernel_len, bias, &requantize),
+            calls: Calls::new(
+                weights,
+                kernel_len,
+                kernel_len / VECTOR * (PIXELS * VECTOR),
+                bias,
+                &requantize,
+            ),
         }
     }
 
@@ -85,22 +100,14 @@ impl<'a, W: Weight> Block<'a, W> {
                 && have_room(places, self.requantize.multipliers.len(), output)
         );
         #[cfg(target_arch = "arm")]
-        self.native(columns, places, output);
+        #[allow(unsafe_code, reason = "a loop that the compiler does not find")]
+        // SAFETY: the assertions, here and where the block was made, say that there are kernels for all channels, of the
+        // columns' length less what fills their last vectors, and that so many outputs fit from each place on.
+        unsafe {
+            self.calls.run(W::MULTIPLY, columns, &places, output);
+        }
         #[cfg(not(target_arch = "arm"))]
         self.computed(columns, places, output);
-    }
-
-    #[cfg(target_arch = "arm")]
-    #[allow(unsafe_code, reason = "a loop that the compiler does not find")]
-    fn native(&self, columns: &[i8], places: [usize; PIXELS], output: &mut [i8]) {
-        for call in &self.calls {
-            if call.bias != call.bias_end {
-                // SAFETY: the assertions, here and where the call was made, say that there are as many kernels of the columns'
-                // length, less what fills their last vectors, as multipliers, that biases are filled up to pairs, and that so
-                // many outputs fit from each place on. Nothing else refers to the output.
-                unsafe { W::MULTIPLY(call, columns.as_ptr(), &places, output.as_mut_ptr()) };
-            }
-        }
     }
 
     #[cfg(not(target_arch = "arm"))]
@@ -121,6 +128,12 @@ impl<'a, W: Weight> Block<'a, W> {
     }
 }
 
+/// The loop for kernels of [neighbours](super::neighbours).
+#[cfg(target_arch = "arm")]
+pub(super) const NEIGHBOURS: arm::Multiply = arm::neighbours;
+#[cfg(target_arch = "arm")]
+pub(super) use arm::Calls;
+
 #[cfg(target_arch = "arm")]
 mod arm {
     #![allow(unsafe_code, reason = "loops that need every register")]
@@ -135,8 +148,8 @@ mod arm {
     /// What the loops read.
     #[repr(C)]
     pub(crate) struct Call {
-        pub(super) bias: *const i32,
-        pub(super) bias_end: *const i32,
+        bias: *const i32,
+        bias_end: *const i32,
         multipliers: *const i32,
         kernels: *const i8,
         /// Of columns that fill vectors, in bytes.
@@ -155,22 +168,27 @@ mod arm {
         first: usize,
     }
 
-    impl Call {
-        /// Calls for pairs of channels, and for the last of an odd number.
-        pub(super) fn pair<W>(
+    /// What the loops read of pairs of channels, and of the last of an odd number, which is its own partner.
+    pub(crate) struct Calls([Call; 2]);
+
+    impl Calls {
+        /// `whole` is how many numbers fill vectors of what four pixels see.
+        pub(in super::super) fn new<W>(
             weights: &[W],
             kernel_len: usize,
+            whole: usize,
             bias: &[i32],
             requantize: &Channels<'_>,
-        ) -> [Self; 2] {
-            let (vectors, single) = (kernel_len / VECTOR, requantize.multipliers.len() % 2);
+        ) -> Self {
+            let single = requantize.multipliers.len() % 2;
             let (pairs, last) = bias.split_at(bias.len() - 2 * single);
-            [(pairs, 0, 1), (last, pairs.len(), 0)].map(|(bias, first, second)| Self {
+            let vectors = kernel_len / VECTOR;
+            Self([(pairs, 0, 1), (last, pairs.len(), 0)].map(|(bias, first, second)| Call {
                 bias: bias.as_ptr_range().start,
                 bias_end: bias.as_ptr_range().end,
                 multipliers: requantize.multipliers[first..].as_ptr(),
                 kernels: weights[first * kernel_len..].as_ptr().cast(),
-                whole: vectors * PIXELS * VECTOR,
+                whole,
                 tail: kernel_len % VECTOR,
                 kernel_bytes: second * kernel_len * size_of::<W>(),
                 second,
@@ -182,7 +200,28 @@ mod arm {
                     _ => -1,
                 },
                 first,
-            })
+            }))
+        }
+
+        /// Runs a loop.
+        ///
+        /// # Safety
+        ///
+        /// There are biases, filled up to pairs, multipliers and kernels for as many channels as there is room for from each
+        /// place on, in the order that the loop wants; columns are as long as it makes of kernels.
+        pub(in super::super) unsafe fn run(
+            &self,
+            multiply: Multiply,
+            columns: &[i8],
+            places: &[usize; PIXELS],
+            output: &mut [i8],
+        ) {
+            for call in &self.0 {
+                if call.bias != call.bias_end {
+                    // SAFETY: as the caller promises. Nothing else refers to the output.
+                    unsafe { multiply(call, columns.as_ptr(), places, output.as_mut_ptr()) };
+                }
+            }
         }
     }
 
@@ -263,6 +302,9 @@ mod arm {
     macro_rules! tail_int8 {
         () => {
             concat!(
+                "ldr r7, [r11, #20]\n",
+                "cmp r7, #0\n",
+                "beq 6f\n",
                 "vctp.8 r7\n",
                 "vpstt\n",
                 "vldrbt.u8 q0, [r3]\n",
@@ -275,6 +317,9 @@ mod arm {
     macro_rules! tail_int16 {
         () => {
             concat!(
+                "ldr r7, [r11, #20]\n",
+                "cmp r7, #0\n",
+                "beq 6f\n",
                 "vctp.16 r7\n",
                 "vpstt\n",
                 "vldrht.u16 q0, [r3]\n",
@@ -298,8 +343,86 @@ mod arm {
         };
     }
 
+    /// Products of a vector of weights with what neighbours see.
+    macro_rules! four {
+        ($a:literal, $b:literal, $c:literal, $d:literal, $p:literal, $q:literal, $r:literal, $s:literal) => {
+            concat!(
+                "vldrh.u16 q7, [r3], #16\n",
+                "vmladava.s16 ",
+                $a,
+                ", q7, ",
+                $p,
+                "\n",
+                "vmladava.s16 ",
+                $b,
+                ", q7, ",
+                $q,
+                "\n",
+                "vmladava.s16 ",
+                $c,
+                ", q7, ",
+                $r,
+                "\n",
+                "vmladava.s16 ",
+                $d,
+                ", q7, ",
+                $s,
+                "\n",
+            )
+        };
+    }
+    macro_rules! two_channels {
+        ($p:literal, $q:literal, $r:literal, $s:literal) => {
+            concat!(
+                four!("r0", "r2", "r4", "r6", $p, $q, $r, $s),
+                four!("r8", "r10", "r12", "lr", $p, $q, $r, $s),
+            )
+        };
+    }
+    macro_rules! eight_channels {
+        ($a:literal, $b:literal, $c:literal, $d:literal, $e:literal, $f:literal) => {
+            concat!(
+                "vldrb.s16 q0, ",
+                $a,
+                "\n",
+                "vldrb.s16 q1, ",
+                $b,
+                "\n",
+                "vldrb.s16 q2, ",
+                $c,
+                "\n",
+                "vldrb.s16 q3, ",
+                $d,
+                "\n",
+                two_channels!("q0", "q1", "q2", "q3"),
+                "vldrb.s16 q0, ",
+                $e,
+                "\n",
+                two_channels!("q1", "q2", "q3", "q0"),
+                "vldrb.s16 q1, ",
+                $f,
+                "\n",
+                two_channels!("q2", "q3", "q0", "q1"),
+            )
+        };
+    }
+    macro_rules! three_columns {
+        () => {
+            concat!(
+                eight_channels!("[r1]", "[r1, #16]", "[r1, #32]", "[r1, #48]", "[r1, #64]", "[r1, #80]"),
+                eight_channels!("[r1, #8]", "[r1, #24]", "[r1, #40]", "[r1, #56]", "[r1, #72]", "[r1, #88]"),
+                "add r1, #96\n",
+            )
+        };
+    }
+    macro_rules! no_tail {
+        () => {
+            ""
+        };
+    }
+
     macro_rules! multiply {
-        ($(#[$doc:meta])* $name:ident, $whole:ident, $tail:ident) => {
+        ($(#[$doc:meta])* $name:ident, $partner:literal, $whole:ident, $tail:ident, $next:literal) => {
             $(#[$doc])*
             ///
             /// # Safety
@@ -318,7 +441,7 @@ mod arm {
                 unsafe {
                     asm!(
                         "push {{r4-r11, lr}}",
-                        "vpush {{d8-d13}}",
+                        "vpush {{d8-d15}}",
                         "mov r11, r0",
                         "vldrw.u32 q4, [r2]",
                         "ldrd r4, r5, [r11, #36]",
@@ -335,8 +458,7 @@ mod arm {
                         // Two channels: the accumulators start with their biases.
                         "2:",
                         "ldrd r0, r8, [r9], #8",
-                        "ldr r5, [r11, #24]",
-                        "add r5, r3",
+                        $partner,
                         "ldr r1, [sp, #8]",
                         "mov r2, r0",
                         "mov r4, r0",
@@ -357,9 +479,6 @@ mod arm {
                         "cmp r1, r7",
                         "bne 3b",
                         "5:",
-                        "ldr r7, [r11, #20]",
-                        "cmp r7, #0",
-                        "beq 6f",
                         $tail!(),
                         "6:",
                         // Requantised, and a step to the next two channels.
@@ -388,11 +507,11 @@ mod arm {
                         "adds r2, #2",
                         "strd r2, r0, [sp]",
                         "ldr r8, [r11, #4]",
-                        "mov r3, r5",
+                        $next,
                         "cmp r9, r8",
                         "bne 2b",
                         "add sp, #16",
-                        "vpop {{d8-d13}}",
+                        "vpop {{d8-d15}}",
                         "pop {{r4-r11, lr}}",
                         inout("r0") call => _,
                         inout("r1") columns => _,
@@ -409,10 +528,14 @@ mod arm {
 
     multiply!(
         /// Multiplies with kernels as they lie in flash: 14 instructions for sixteen weights of each channel.
-        int8, whole_int8, tail_int8
+        int8, "ldr r5, [r11, #24]\nadd r5, r3", whole_int8, tail_int8, "mov r3, r5"
     );
     multiply!(
         /// Multiplies with mixed kernels: 28 instructions for sixteen weights of each channel.
-        int16, whole_int16, tail_int16
+        int16, "ldr r5, [r11, #24]\nadd r5, r3", whole_int16, tail_int16, "mov r3, r5"
+    );
+    multiply!(
+        /// Multiplies [neighbours](super::super::neighbours): 73 instructions for sixteen channels of three columns.
+        neighbours, "", three_columns, no_tail, ""
     );
 }
