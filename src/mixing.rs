@@ -232,14 +232,12 @@ impl<'a> Experts<'a> {
             return self.bias[channel];
         }
         let biases = &self.expert_bias[channel * self.count..(channel + 1) * self.count];
-        let sum: i64 =
-            routing.iter().zip(biases).map(|(w, &b)| i64::from(non_negative(*w)) * i64::from(b)).sum();
-        self.bias[channel] + round_shift_wide(sum, 15) as i32
+        self.bias[channel] + round_shift_wide(kernels::weigh(routing, biases), 15) as i32
     }
 }
 
 /// Overflow is excluded for weights of 0 and more; a negative one counts as 0.
-fn non_negative(weight: RoutingWeight) -> i16 {
+pub(crate) fn non_negative(weight: RoutingWeight) -> i16 {
     weight.to_bits().max(0)
 }
 

@@ -44,6 +44,11 @@ pub(crate) fn mix(mixture: &Mixture<'_>, channel: usize, coefficients: &mut [i32
     portable::mix(mixture, channel, coefficients, kernel.iter_mut());
 }
 
+#[cfg(condconv_kernels = "helium")]
+pub(crate) use helium::weigh;
+#[cfg(not(condconv_kernels = "helium"))]
+pub(crate) use portable::weigh;
+
 /// The outputs of channels from the first on, for their biases and products.
 #[inline(always)]
 pub(crate) fn requantize<Y: Element>(

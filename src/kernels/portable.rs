@@ -164,6 +164,14 @@ fn mix_whole<'k, const N: usize>(
     }
 }
 
+/// The sum of biases, as many as routing weights, times these; a negative one counts as zero.
+#[cfg(not(all(condconv_kernels = "helium", target_arch = "arm")))]
+pub(crate) fn weigh(routing: &[crate::RoutingWeight], biases: &[i32]) -> i64 {
+    let products =
+        routing.iter().zip(biases).map(|(w, &b)| i64::from(crate::mixing::non_negative(*w)) * i64::from(b));
+    products.sum()
+}
+
 /// One channel's products with every expert.
 pub(crate) fn expert_dots<X: Element>(
     experts: &Experts<'_>,

@@ -66,7 +66,7 @@ pub(super) fn copy_runs(
 pub(super) fn fill_all(value: i8, vectors: &mut [i8]) {
     assert!(!vectors.is_empty() && vectors.len().is_multiple_of(VECTOR));
     #[cfg(target_arch = "arm")]
-    arm::fill(value, vectors.len() / VECTOR, VECTOR, vectors);
+    arm::fill_all(value, vectors);
     #[cfg(not(target_arch = "arm"))]
     vectors.fill(value);
 }
@@ -79,7 +79,7 @@ pub(super) fn fill_all(value: i8, vectors: &mut [i8]) {
 pub(super) fn fill(value: i8, lane: usize, columns: &mut [i8]) {
     assert!(lane < PIXELS && columns.len() >= PIXELS * VECTOR);
     #[cfg(target_arch = "arm")]
-    arm::fill(value, columns.len() / (PIXELS * VECTOR), PIXELS * VECTOR, &mut columns[lane * VECTOR..]);
+    arm::fill(value, columns.len() / (PIXELS * VECTOR), &mut columns[lane * VECTOR..]);
     #[cfg(not(target_arch = "arm"))]
     for vectors in columns.chunks_exact_mut(PIXELS * VECTOR) {
         vectors[lane * VECTOR..][..VECTOR].fill(value);
@@ -309,17 +309,40 @@ mod arm {
         }
     }
 
-    /// Fills so many vectors, `step` bytes apart.
-    pub(super) fn fill(value: i8, vectors: usize, step: usize, columns: &mut [i8]) {
-        // SAFETY: the caller has checked that there is a vector, and that there is room for so many.
-        unsafe { fill_vectors(columns.as_mut_ptr(), value.into(), vectors, step) };
+    /// Fills vectors side by side.
+    pub(super) fn fill_all(value: i8, vectors: &mut [i8]) {
+        // SAFETY: the vectors are a slice; lr, which is no operand, is saved and restored.
+        unsafe {
+            asm!(
+                "push {{r4, lr}}",
+                "vdup.8 q0, {value}",
+                "wlstp.8 lr, {len}, 3f",
+                "2:",
+                "vstrb.8 q0, [{to}], #16",
+                "letp lr, 2b",
+                "3:",
+                "pop {{r4, lr}}",
+                to = inout(reg) vectors.as_mut_ptr() => _,
+                value = in(reg) i32::from(value),
+                len = in(reg) vectors.len(),
+                out("d0") _,
+                out("d1") _,
+            );
+        }
+    }
+
+    /// Fills so many vectors of one pixel.
+    pub(super) fn fill(value: i8, vectors: usize, columns: &mut [i8]) {
+        // SAFETY: the caller has checked that there is a vector; each is followed by three of other pixels, but for those that
+        // lie before this one.
+        unsafe { fill_vectors(columns.as_mut_ptr(), value.into(), vectors) };
     }
 
     /// # Safety
     ///
-    /// So many vectors, at least one, can be written, `step` bytes apart.
+    /// So many vectors, at least one, can be written, 64 bytes apart.
     #[inline(never)]
-    unsafe fn fill_vectors(to: *mut i8, value: i32, vectors: usize, step: usize) {
+    unsafe fn fill_vectors(to: *mut i8, value: i32, vectors: usize) {
         // SAFETY: the caller promises that all of these can be written; lr, which is no operand, is saved and restored.
         unsafe {
             asm!(
@@ -327,14 +350,12 @@ mod arm {
                 "vdup.8 q0, r1",
                 "dls lr, r2",
                 "2:",
-                "vstrb.8 q0, [r0]",
-                "add r0, r3",
+                "vstrb.8 q0, [r0], #64",
                 "le lr, 2b",
                 "pop {{r4, lr}}",
                 inout("r0") to => _,
                 in("r1") value,
                 in("r2") vectors,
-                in("r3") step,
                 out("d0") _,
                 out("d1") _,
             );

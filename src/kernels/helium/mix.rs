@@ -1,5 +1,6 @@
 //! Mixing: the products of a weight's experts with their coefficients are one instruction.
 
+use crate::RoutingWeight;
 use crate::kernels::portable;
 use crate::mixing::Mixture;
 
@@ -25,12 +26,22 @@ pub(crate) fn mix(
     portable::mix(mixture, channel, coefficients, kernel.iter_mut().step_by(step).take(len));
 }
 
+/// The sum of biases, as many as routing weights, times these; a negative one counts as zero.
+pub(crate) fn weigh(routing: &[RoutingWeight], biases: &[i32]) -> i64 {
+    assert!(routing.len() == biases.len());
+    #[cfg(target_arch = "arm")]
+    return arm::weigh(routing, biases);
+    #[cfg(not(target_arch = "arm"))]
+    portable::weigh(routing, biases)
+}
+
 #[cfg(target_arch = "arm")]
 mod arm {
     #![allow(unsafe_code, reason = "loops that the compiler does not find")]
 
     use core::arch::asm;
 
+    use crate::RoutingWeight;
     use crate::mixing::Mixture;
 
     /// Weights that are mixed at a time.
@@ -72,6 +83,38 @@ mod arm {
             // The last four are mixed again in part.
             run(len - WEIGHTS, 1);
         }
+    }
+
+    /// There are as many biases as routing weights.
+    #[inline(never)]
+    pub(super) fn weigh(routing: &[RoutingWeight], biases: &[i32]) -> i64 {
+        let (low, high): (u32, i32);
+        // SAFETY: routing weights are int16 inside, as many as biases; lr, which is no operand, is saved and restored. What is
+        // left of a vector is switched off.
+        unsafe {
+            asm!(
+                "push {{r4, lr}}",
+                "vmov.i32 q2, #0",
+                "movs r4, #0",
+                "movs r3, #0",
+                "wlstp.32 lr, r2, 3f",
+                "2:",
+                "vldrh.s32 q0, [r0], #8",
+                "vldrw.u32 q1, [r1], #16",
+                "vmax.s32 q0, q0, q2",
+                "vmlaldava.s32 r4, r3, q0, q1",
+                "letp lr, 2b",
+                "3:",
+                "mov r2, r4",
+                "pop {{r4, lr}}",
+                inout("r0") routing.as_ptr() => _,
+                inout("r1") biases.as_ptr() => _,
+                inout("r2") biases.len() => low,
+                out("r3") high,
+                out("d0") _, out("d1") _, out("d2") _, out("d3") _, out("d4") _, out("d5") _,
+            );
+        }
+        i64::from(high) << 32 | i64::from(low)
     }
 
     macro_rules! mix {

@@ -19,7 +19,7 @@ mod taps;
 pub(crate) use conv::{Source, convolve};
 pub(crate) use depthwise::depthwise;
 pub(crate) use linear::dots;
-pub(crate) use mix::mix;
+pub(crate) use mix::{mix, weigh};
 pub(crate) use pool::add_pixels;
 pub(crate) use requantize::apply_all;
 

@@ -150,14 +150,14 @@ mod arm {
     pub(crate) struct Call {
         bias: *const i32,
         bias_end: *const i32,
+        /// From a kernel to its partner's.
+        kernel_bytes: usize,
         multipliers: *const i32,
         kernels: *const i8,
         /// Of columns that fill vectors, in bytes.
         whole: usize,
         /// Weights that are left when whole vectors are multiplied.
         tail: usize,
-        /// From a kernel to its partner's.
-        kernel_bytes: usize,
         /// From a channel to its partner.
         second: usize,
         zero_point: i32,
@@ -302,7 +302,7 @@ mod arm {
     macro_rules! tail_int8 {
         () => {
             concat!(
-                "ldr r7, [r11, #20]\n",
+                "ldr r7, [r11, #24]\n",
                 "cmp r7, #0\n",
                 "beq 6f\n",
                 "vctp.8 r7\n",
@@ -317,7 +317,7 @@ mod arm {
     macro_rules! tail_int16 {
         () => {
             concat!(
-                "ldr r7, [r11, #20]\n",
+                "ldr r7, [r11, #24]\n",
                 "cmp r7, #0\n",
                 "beq 6f\n",
                 "vctp.16 r7\n",
@@ -406,12 +406,19 @@ mod arm {
             )
         };
     }
+    /// The pointer is eight bytes behind, so that the last load moves it on.
     macro_rules! three_columns {
         () => {
             concat!(
-                eight_channels!("[r1]", "[r1, #16]", "[r1, #32]", "[r1, #48]", "[r1, #64]", "[r1, #80]"),
                 eight_channels!("[r1, #8]", "[r1, #24]", "[r1, #40]", "[r1, #56]", "[r1, #72]", "[r1, #88]"),
-                "add r1, #96\n",
+                eight_channels!(
+                    "[r1, #16]",
+                    "[r1, #32]",
+                    "[r1, #48]",
+                    "[r1, #64]",
+                    "[r1, #80]",
+                    "[r1, #96]!"
+                ),
             )
         };
     }
@@ -422,7 +429,7 @@ mod arm {
     }
 
     macro_rules! multiply {
-        ($(#[$doc:meta])* $name:ident, $partner:literal, $whole:ident, $tail:ident, $next:literal) => {
+        ($(#[$doc:meta])* $name:ident, $first:literal, $whole:ident, $tail:ident, $next:literal) => {
             $(#[$doc])*
             ///
             /// # Safety
@@ -449,17 +456,21 @@ mod arm {
                         "vdup.32 q6, r5",
                         "ldr r4, [r11, #48]",
                         "add r4, r3",
-                        "ldrd r5, r3, [r11, #8]",
-                        "ldr r7, [r11, #16]",
+                        "ldrd r5, r3, [r11, #12]",
+                        "ldr r7, [r11, #20]",
+                        $first,
                         "add r7, r1",
                         "push {{r1, r7}}",
                         "push {{r4, r5}}",
                         "ldr r9, [r11]",
+                        "ldr r5, [r11, #8]",
+                        "add r5, r3",
                         // Two channels: the accumulators start with their biases.
                         "2:",
                         "ldrd r0, r8, [r9], #8",
-                        $partner,
-                        "ldr r1, [sp, #8]",
+                        "ldrd r1, r7, [sp, #8]",
+                        "ldr r2, [r11, #44]",
+                        "cmp r2, #0",
                         "mov r2, r0",
                         "mov r4, r0",
                         "mov r6, r0",
@@ -467,10 +478,7 @@ mod arm {
                         "mov r12, r8",
                         "mov lr, r8",
                         // An odd number of vectors begins in the middle.
-                        "ldr r7, [r11, #44]",
-                        "cmp r7, #0",
                         "beq 5f",
-                        "ldr r7, [sp, #12]",
                         "bmi 4f",
                         "3:",
                         $whole!(),
@@ -506,7 +514,7 @@ mod arm {
                         "adds r0, #8",
                         "adds r2, #2",
                         "strd r2, r0, [sp]",
-                        "ldr r8, [r11, #4]",
+                        "ldrd r8, r4, [r11, #4]", // end of biases, to the partner
                         $next,
                         "cmp r9, r8",
                         "bne 2b",
@@ -528,14 +536,14 @@ mod arm {
 
     multiply!(
         /// Multiplies with kernels as they lie in flash: 14 instructions for sixteen weights of each channel.
-        int8, "ldr r5, [r11, #24]\nadd r5, r3", whole_int8, tail_int8, "mov r3, r5"
+        int8, "", whole_int8, tail_int8, "mov r3, r5\nadd r5, r4"
     );
     multiply!(
         /// Multiplies with mixed kernels: 28 instructions for sixteen weights of each channel.
-        int16, "ldr r5, [r11, #24]\nadd r5, r3", whole_int16, tail_int16, "mov r3, r5"
+        int16, "", whole_int16, tail_int16, "mov r3, r5\nadd r5, r4"
     );
     multiply!(
-        /// Multiplies [neighbours](super::super::neighbours): 73 instructions for sixteen channels of three columns.
-        neighbours, "", three_columns, no_tail, ""
+        /// Multiplies [neighbours](super::super::neighbours): 72 instructions for sixteen channels of three columns.
+        neighbours, "subs r1, #8", three_columns, no_tail, ""
     );
 }

@@ -15,9 +15,9 @@ use super::VECTOR;
 use super::conv::CHANNELS;
 use super::copy::fill_all;
 use super::depthwise::Lanes;
+use super::multiply::Channels;
 #[cfg(target_arch = "arm")]
 use super::multiply::{Calls, NEIGHBOURS};
-use super::multiply::{Channels, Weight};
 use crate::kernels::windows::{PIXELS, have_room};
 use crate::quantize::Element;
 use crate::{Geometry, Requantize};
@@ -80,8 +80,9 @@ impl<'a> Neighbours<'a> {
             for (i, (channel, bias)) in channels.clone().zip(&mut bias).enumerate() {
                 let kernel = &mut room[..kernel_len];
                 source.put(channel, 1, kernel);
-                *bias = source.bias(channel) - i32::from(self.zero_point) * i16::sum(kernel);
-                self.put_kernel(kernel, i % 2, &mut kernels[i / 2 * (2 * kernel_len)..][..2 * kernel_len]);
+                let pair = &mut kernels[i / 2 * (2 * kernel_len)..][..2 * kernel_len];
+                let sum = self.put_kernel(kernel, i % 2, pair);
+                *bias = source.bias(channel) - i32::from(self.zero_point) * sum;
             }
             let requantize = Channels {
                 multipliers: &requantize.multipliers()[channels.clone()],
@@ -115,8 +116,8 @@ impl<'a> Neighbours<'a> {
         self.geometry.input.channels
     }
 
-    /// Puts a kernel among those of a pair.
-    fn put_kernel(&self, kernel: &[i16], lane: usize, pair: &mut [i16]) {
+    /// Puts a kernel among those of a pair, and returns the sum of its weights.
+    fn put_kernel(&self, kernel: &[i16], lane: usize, pair: &mut [i16]) -> i32 {
         let depth = self.depth();
         assert!(
             lane < 2
@@ -125,11 +126,16 @@ impl<'a> Neighbours<'a> {
                 && kernel.len() == self.geometry.window.kernel[0] * KERNEL * depth
         );
         #[cfg(target_arch = "arm")]
-        arm::put_kernel(kernel, depth, &mut pair[lane * WEIGHTS..]);
+        return arm::put_kernel(kernel, depth, &mut pair[lane * WEIGHTS..]);
         #[cfg(not(target_arch = "arm"))]
-        for (k, weight) in kernel.iter().enumerate() {
-            pair[place(k, depth, lane)] = *weight;
-        }
+        kernel
+            .iter()
+            .enumerate()
+            .map(|(k, weight)| {
+                pair[place(k, depth, lane)] = *weight;
+                i32::from(*weight)
+            })
+            .sum()
     }
 
     /// Puts what four pixels see into the columns.
@@ -258,22 +264,24 @@ mod arm {
     use super::{COLUMNS, KERNEL, VECTOR, WEIGHTS};
 
     /// Puts a kernel of whole rows of three columns of so many channels among those of a pair.
-    pub(super) fn put_kernel(kernel: &[i16], depth: usize, pair: &mut [i16]) {
+    pub(super) fn put_kernel(kernel: &[i16], depth: usize, pair: &mut [i16]) -> i32 {
         let rows = kernel.len() / (KERNEL * depth);
         // SAFETY: the caller has checked that the pair is twice as long as the kernel.
-        unsafe { put_weights(pair.as_mut_ptr(), kernel.as_ptr(), rows, depth / WEIGHTS) };
+        unsafe { put_weights(pair.as_mut_ptr(), kernel.as_ptr(), rows, depth / WEIGHTS) }
     }
 
     /// # Safety
     ///
     /// So many rows of three columns of so many vectors, at least one, can be read; twice as many written.
     #[inline(never)]
-    unsafe fn put_weights(to: *mut i16, from: *const i16, rows: usize, vectors: usize) {
+    unsafe fn put_weights(to: *mut i16, from: *const i16, rows: usize, vectors: usize) -> i32 {
+        let sum;
         // SAFETY: the caller promises that all of these can be read and written; registers that are no operands are saved
         // and restored.
         unsafe {
             asm!(
                 "push {{r4-r6, lr}}",
+                "movs r6, #0",
                 "2:",
                 "movs r4, #3",
                 "mov r5, r0",
@@ -282,6 +290,7 @@ mod arm {
                 "dls lr, r3",
                 "4:",
                 "vldrh.u16 q0, [r1], #16",
+                "vaddva.s16 r6, q0",
                 "vstrb.8 q0, [r0], #96",
                 "le lr, 4b",
                 "adds r5, #32",
@@ -290,8 +299,9 @@ mod arm {
                 "subs r0, #64",
                 "subs r2, #1",
                 "bne 2b",
+                "mov r0, r6",
                 "pop {{r4-r6, lr}}",
-                inout("r0") to => _,
+                inout("r0") to => sum,
                 inout("r1") from => _,
                 inout("r2") rows => _,
                 in("r3") vectors,
@@ -299,6 +309,7 @@ mod arm {
                 out("d1") _,
             );
         }
+        sum
     }
 
     /// What the loop reads.
@@ -311,13 +322,24 @@ mod arm {
         skips: [usize; 2],
         /// From the end of a column to the next.
         back: usize,
+        depth: usize,
+    }
+
+    /// A vector of a column.
+    macro_rules! put_vector {
+        () => {
+            "vldrb.u8 q0, [r3]
+             add r3, r10
+             vstrb.8 q0, [r0], #16
+             "
+        };
     }
 
     /// Puts so many rows of so many columns, all of which the caller has checked to lie there and to have room.
     pub(super) fn put(from: &[i8], rows: usize, step: usize, columns: usize, depth: usize, to: &mut [i8]) {
         let back = VECTOR.wrapping_sub(COLUMNS * depth);
         let skips = [step.wrapping_sub(columns * depth), COLUMNS * depth - columns * VECTOR];
-        let put = Put { columns, vectors: depth / VECTOR, skips, back };
+        let put = Put { columns, vectors: depth / VECTOR, skips, back, depth };
         // SAFETY: the caller has checked as much, and that there is a row and a column.
         unsafe { put_columns(to.as_mut_ptr(), from.as_ptr(), rows, &put) };
     }
@@ -331,10 +353,12 @@ mod arm {
         // and restored.
         unsafe {
             asm!(
-                "push {{r4-r9, lr}}",
-                "ldm r3, {{r4-r6, r8, r9}}",
+                "push {{r4-r10, lr}}",
+                "ldm r3, {{r4-r6, r8-r10}}",
                 "2:",
                 "mov r3, r4",
+                "cmp r4, #6",
+                "beq 5f",
                 "3:",
                 "dls lr, r5",
                 "4:",
@@ -348,7 +372,28 @@ mod arm {
                 "add r0, r8",
                 "subs r2, #1",
                 "bne 2b",
-                "pop {{r4-r9, lr}}",
+                "b 7f",
+                // All columns, vector by vector.
+                "5:",
+                "dls lr, r5",
+                "6:",
+                "mov r3, r1",
+                put_vector!(),
+                put_vector!(),
+                put_vector!(),
+                put_vector!(),
+                put_vector!(),
+                put_vector!(),
+                "adds r1, #16",
+                "le lr, 6b",
+                // The pointer has come to the second column, where it would be behind the last.
+                "add r1, r1, r10, lsl #2",
+                "add r1, r10",
+                "add r1, r6",
+                "subs r2, #1",
+                "bne 5b",
+                "7:",
+                "pop {{r4-r10, lr}}",
                 inout("r0") to => _,
                 inout("r1") from => _,
                 inout("r2") rows => _,
