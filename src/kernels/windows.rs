@@ -149,13 +149,21 @@ impl WholeWindows {
             (shape.width + window.padding.left).saturating_sub(columns).div_ceil(window.stride[1]),
         ];
         let depth = windows.geometry.group_channels();
-        let padding = window.padding.top.wrapping_mul(row) + window.padding.left * shape.channels;
+        let padding = window
+            .padding
+            .top
+            .wrapping_mul(row)
+            .wrapping_add(window.padding.left.wrapping_mul(shape.channels));
         Self {
             first,
             count: [ends[0].saturating_sub(first[0]), ends[1].saturating_sub(first[1])],
             step: [window.stride[0].wrapping_mul(row), window.stride[1].wrapping_mul(shape.channels)],
             start: (windows.group * depth).wrapping_sub(padding),
-            span: rows * row + columns * shape.channels + depth,
+            // Where this wraps around no window is whole.
+            span: rows
+                .wrapping_mul(row)
+                .wrapping_add(columns.wrapping_mul(shape.channels))
+                .wrapping_add(depth),
         }
     }
 

@@ -103,7 +103,8 @@ impl<'a> Columns<'a> {
 fn layout<'a>(geometry: &Geometry, span: usize, table: &'a mut [u16]) -> Layout<'a> {
     let [rows, columns] = geometry.window.kernel;
     let depth = geometry.group_channels();
-    let row_step = geometry.window.dilation[0] * geometry.input.width * geometry.input.channels;
+    // Where a step wraps around there is nothing to step to.
+    let row_step = geometry.window.dilation[0].wrapping_mul(geometry.input.width * geometry.input.channels);
     if geometry.whole_rows() && (rows == 1 || (columns * depth).is_multiple_of(VECTOR)) {
         return Layout::Runs { count: rows, len: columns * depth, step: row_step };
     }
@@ -113,11 +114,12 @@ fn layout<'a>(geometry: &Geometry, span: usize, table: &'a mut [u16]) -> Layout<
     }
     let (offsets, _) = table.split_at_mut(len.next_multiple_of(VECTOR));
     offsets.fill(0);
-    let column_step = geometry.window.dilation[1] * geometry.input.channels;
+    let column_step = geometry.window.dilation[1].wrapping_mul(geometry.input.channels);
     for (tap, offsets) in offsets[..len].chunks_exact_mut(depth).enumerate() {
-        let first = tap / columns * row_step + tap % columns * column_step;
+        let first =
+            (tap / columns).wrapping_mul(row_step).wrapping_add((tap % columns).wrapping_mul(column_step));
         for (channel, offset) in offsets.iter_mut().enumerate() {
-            *offset = (first + channel) as u16;
+            *offset = first.wrapping_add(channel) as u16;
         }
     }
     Layout::Gathered(Offsets::new(offsets))

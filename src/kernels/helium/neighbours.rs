@@ -155,7 +155,7 @@ impl<'a> Neighbours<'a> {
         let row_len = shape.width * depth;
         let from = &self.input[first_row * row_len + (x + start - left) * depth..];
         let to = &mut columns[rows.start * COLUMNS * depth + start * VECTOR..];
-        let step = window.dilation[0] * row_len;
+        let step = window.dilation[0].wrapping_mul(row_len);
         let [rows, count] = [rows.len(), inside.len()];
         assert!(
             from.len() >= (rows - 1) * step + count * depth
