@@ -35,6 +35,9 @@ pub(crate) trait KernelSource {
 
     /// The kernels of `channels`, at most [`block_channels`](Self::block_channels) of them.
     fn block<'s>(&'s self, channels: Range<usize>, scratch: &'s mut [i32]) -> Kernels<'s, Self::Weight>;
+
+    /// Puts where accumulators start of channels from the first on.
+    fn put_biases(&self, first: usize, biases: &mut [i32]);
 }
 
 /// Kernels as they lie in flash: int8, one scale a channel, in accumulator units of
@@ -132,5 +135,9 @@ impl KernelSource for StaticKernels<'_> {
 
     fn block<'s>(&'s self, channels: Range<usize>, _: &'s mut [i32]) -> Kernels<'s, i8> {
         Kernels { weights: self.of(channels.clone()), bias: &self.bias[channels] }
+    }
+
+    fn put_biases(&self, first: usize, biases: &mut [i32]) {
+        biases.copy_from_slice(&self.bias[first..][..biases.len()]);
     }
 }

@@ -269,14 +269,12 @@ impl<'a> Experts<'a> {
             return self.bias[channel];
         }
         let biases = &self.expert_bias[channel * routing.len()..][..routing.len()];
-        let sum: i64 =
-            routing.iter().zip(biases).map(|(w, &b)| i64::from(non_negative(*w)) * i64::from(b)).sum();
-        self.bias[channel] + round_shift_wide(sum, 15) as i32
+        self.bias[channel] + round_shift_wide(kernels::weigh(routing, biases), 15) as i32
     }
 }
 
 /// Overflow is excluded for weights of 0 and more; a negative one counts as 0.
-fn non_negative(weight: RoutingWeight) -> i16 {
+pub(crate) fn non_negative(weight: RoutingWeight) -> i16 {
     weight.to_bits().max(0)
 }
 
@@ -313,12 +311,15 @@ impl KernelSource for Mixture<'_> {
         let (bias, weights) = scratch.split_at_mut(channels.len());
         let weights: &mut [i16] = bytemuck::must_cast_slice_mut(weights);
         let weights = &mut weights[..channels.len() * kernel_len];
-        self.experts.mixed_biases(channels.start, self.routing, bias);
+        self.put_biases(channels.start, bias);
         let mut coefficients = [0; MAX_EXPERTS];
         for (channel, kernel) in channels.zip(weights.chunks_exact_mut(kernel_len)) {
-            self.experts.coefficients(channel, self.routing, &mut coefficients);
-            kernels::mix(self.experts, channel, &coefficients[..self.experts.count], kernel);
+            kernels::mix(self, channel, &mut coefficients[..self.experts.count], kernel);
         }
         Kernels { weights, bias }
+    }
+
+    fn put_biases(&self, first: usize, biases: &mut [i32]) {
+        self.experts.mixed_biases(first, self.routing, biases);
     }
 }

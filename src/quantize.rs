@@ -159,7 +159,7 @@ impl<'a> Requantize<'a> {
     }
 
     /// Bounds outputs further than their type does.
-    #[cfg(not(condconv_kernels = "portable"))]
+    #[cfg(any(condconv_kernels = "dsp", condconv_kernels = "scalar"))]
     pub(crate) fn bound<Y: Element>(&self, outputs: &mut [Y]) {
         if (self.min, self.max) != (Y::MIN, Y::MAX) {
             for output in outputs {

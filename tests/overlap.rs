@@ -104,10 +104,10 @@ struct Case<X, K> {
 }
 
 fn cases<X: Number, K: std::fmt::Debug + Clone, S: Strategy<Value = K>>(
-    depthwise: bool,
+    geometries: impl Strategy<Value = Geometry>,
     kernels: impl Fn(usize, usize) -> S,
 ) -> impl Strategy<Value = Case<X, K>> {
-    drawn::geometry(depthwise).prop_flat_map(move |geometry| {
+    geometries.prop_flat_map(move |geometry| {
         let channels = geometry.output().channels;
         (
             drawn::elements(geometry.input().len()),
@@ -125,17 +125,22 @@ fn cases<X: Number, K: std::fmt::Debug + Clone, S: Strategy<Value = K>>(
     })
 }
 
-fn fixed<X: Number + PartialEq>(depthwise: bool) {
-    check(400, &cases::<X, Fixed, _>(depthwise, drawn::fixed), |case| {
+fn fixed<X: Number + PartialEq>(depthwise: bool, geometries: impl Strategy<Value = Geometry>) {
+    check(400, &cases::<X, Fixed, _>(geometries, drawn::fixed), |case| {
         let Case { geometry, input, zero_point, kernels, output } = &case;
         let mut expected = vec![X::default(); geometry.output().len()];
         if depthwise {
             let layer =
                 DepthwiseConv2d::<X, X>::new(*geometry, *zero_point, kernels.view(), output.view()).unwrap();
             layer.infer(input, &mut vec![-1; layer.scratch_words()], &mut expected);
-            agrees(geometry.overlap(), input, &expected, |memory, places| {
-                layer.infer_within(memory, places, &mut vec![-1; layer.scratch_words()]);
-            })
+            // Room for as few channels as can be, and for all.
+            for words in [layer.scratch_words(), geometry.depthwise_scratch_words(geometry.output().channels)]
+            {
+                agrees(geometry.overlap(), input, &expected, |memory, places| {
+                    layer.infer_within(memory, places, &mut vec![-1; words]);
+                })?;
+            }
+            Ok(())
         } else {
             let layer = Conv2d::<X, X>::new(*geometry, *zero_point, kernels.view(), output.view()).unwrap();
             layer.infer(input, &mut vec![-1; layer.scratch_words()], &mut expected);
@@ -151,13 +156,13 @@ fn fixed<X: Number + PartialEq>(depthwise: bool) {
     });
 }
 
-fn mixed<X: Number + PartialEq>(depthwise: bool) {
+fn mixed<X: Number + PartialEq>(depthwise: bool, geometries: impl Strategy<Value = Geometry>) {
     let shift = smallest_shift(3) + 4;
     let kernels = move |channels, len| {
         let experts = drawn::mixture(3, channels, len, shift..=shift + 6);
         (experts, drawn::routing_weights(3))
     };
-    check(400, &cases::<X, (Mixture, Vec<RoutingWeight>), _>(depthwise, kernels), |case| {
+    check(400, &cases::<X, (Mixture, Vec<RoutingWeight>), _>(geometries, kernels), |case| {
         let Case { geometry, input, zero_point, kernels: (experts, routing), output } = &case;
         let flash = experts.flash();
         let experts = experts.view(&flash);
@@ -166,9 +171,13 @@ fn mixed<X: Number + PartialEq>(depthwise: bool) {
             let layer = CondDepthwiseConv2d::<X, X>::new(*geometry, *zero_point, experts, output.view());
             let Ok(layer) = layer else { return Ok(()) };
             layer.infer(input, routing, &mut vec![-1; layer.scratch_words()], &mut expected);
-            agrees(geometry.overlap(), input, &expected, |memory, places| {
-                layer.infer_within(memory, places, routing, &mut vec![-1; layer.scratch_words()]);
-            })
+            for words in [layer.scratch_words(), geometry.depthwise_scratch_words(geometry.output().channels)]
+            {
+                agrees(geometry.overlap(), input, &expected, |memory, places| {
+                    layer.infer_within(memory, places, routing, &mut vec![-1; words]);
+                })?;
+            }
+            Ok(())
         } else {
             let layer = CondConv2d::<X, X>::new(*geometry, *zero_point, experts, output.view());
             let Ok(layer) = layer else { return Ok(()) };
@@ -186,22 +195,26 @@ fn mixed<X: Number + PartialEq>(depthwise: bool) {
 
 #[test]
 fn static_kernels() {
-    fixed::<i8>(false);
-    fixed::<i8>(true);
-    fixed::<i16>(false);
-    fixed::<i16>(true);
+    fixed::<i8>(false, drawn::geometry(false));
+    fixed::<i8>(true, drawn::geometry(true));
+    fixed::<i16>(false, drawn::geometry(false));
+    fixed::<i16>(true, drawn::geometry(true));
+    fixed::<i8>(false, drawn::vectors(false));
+    fixed::<i8>(true, drawn::vectors(true));
 }
 
 #[test]
 fn mixed_kernels() {
-    mixed::<i8>(false);
-    mixed::<i8>(true);
-    mixed::<i16>(false);
-    mixed::<i16>(true);
+    mixed::<i8>(false, drawn::geometry(false));
+    mixed::<i8>(true, drawn::geometry(true));
+    mixed::<i16>(false, drawn::geometry(false));
+    mixed::<i16>(true, drawn::geometry(true));
+    mixed::<i8>(false, drawn::vectors(false));
+    mixed::<i8>(true, drawn::vectors(true));
 }
 
 fn pools<X: Number + PartialEq>() {
-    let cases = cases::<X, (), _>(true, |_, _| Just(()));
+    let cases = cases::<X, (), _>(drawn::geometry(true), |_, _| Just(()));
     check(1000, &cases, |Case { geometry, input, zero_point, .. }| {
         let (shape, window) = (geometry.input(), geometry.window());
         let mut expected = vec![X::default(); geometry.output().len()];

@@ -89,8 +89,10 @@ mod fixed {
         output: Output,
     }
 
-    fn cases<X: Number, Y: Element>(depthwise: bool) -> impl Strategy<Value = Case<X>> {
-        drawn::geometry(depthwise).prop_flat_map(|geometry| {
+    fn cases<X: Number, Y: Element>(
+        geometries: impl Strategy<Value = Geometry>,
+    ) -> impl Strategy<Value = Case<X>> {
+        geometries.prop_flat_map(|geometry| {
             let channels = geometry.output().channels;
             let input = drawn::elements(geometry.input().len());
             let kernels = drawn::fixed(channels, geometry.kernel_len());
@@ -167,7 +169,7 @@ mod fixed {
     }
 
     fn convolution<X: Number, Y: Element>() {
-        check(2000, &cases::<X, Y>(false), |case| {
+        check(2000, &cases::<X, Y>(drawn::geometry(false)), |case| {
             prop_assert_eq!(case.conv::<Y>(), case.expected());
             Ok(())
         });
@@ -182,7 +184,7 @@ mod fixed {
     }
 
     fn depthwise_convolution<X: Number, Y: Element>() {
-        check(2000, &cases::<X, Y>(true), |case| {
+        check(2000, &cases::<X, Y>(drawn::geometry(true)), |case| {
             prop_assert_eq!(case.depthwise::<Y>(), case.expected());
             Ok(())
         });
@@ -197,8 +199,20 @@ mod fixed {
     }
 
     #[test]
+    fn vectors_of_channels() {
+        check(150, &cases::<i8, i8>(drawn::vectors(false)), |case| {
+            prop_assert_eq!(case.conv::<i8>(), case.expected());
+            Ok(())
+        });
+        check(100, &cases::<i8, i8>(drawn::vectors(true)), |case| {
+            prop_assert_eq!(case.depthwise::<i8>(), case.expected());
+            Ok(())
+        });
+    }
+
+    #[test]
     fn grouped_equals_dense_with_zeros() {
-        check(1000, &cases::<i8, i8>(false), |case| {
+        check(1000, &cases::<i8, i8>(drawn::geometry(false)), |case| {
             prop_assert_eq!(case.conv::<i8>(), case.dense().conv::<i8>());
             Ok(())
         });
@@ -206,7 +220,7 @@ mod fixed {
 
     #[test]
     fn depthwise_equals_grouped_and_dense() {
-        check(1000, &cases::<i8, i8>(true), |case| {
+        check(1000, &cases::<i8, i8>(drawn::geometry(true)), |case| {
             prop_assert_eq!(case.depthwise::<i8>(), case.conv::<i8>());
             prop_assert_eq!(case.depthwise::<i8>(), case.dense().conv::<i8>());
             Ok(())
@@ -256,8 +270,11 @@ mod conditional {
         junk: i16,
     }
 
-    fn cases<X: Number, Y: Element>(count: usize, depthwise: bool) -> impl Strategy<Value = Case<X>> {
-        drawn::geometry(depthwise).prop_flat_map(move |geometry| {
+    fn cases<X: Number, Y: Element>(
+        count: usize,
+        geometries: impl Strategy<Value = Geometry>,
+    ) -> impl Strategy<Value = Case<X>> {
+        geometries.prop_flat_map(move |geometry| {
             let channels = geometry.output().channels;
             let smallest = smallest_shift(count);
             let experts = drawn::mixture(count, channels, geometry.kernel_len(), smallest..=smallest + 10);
@@ -319,8 +336,8 @@ mod conditional {
         }
     }
 
-    fn convolution<X: Number, Y: Element>(count: usize) {
-        check(64, &cases::<X, Y>(count, false), |case| {
+    fn convolution<X: Number, Y: Element>(count: usize, geometries: impl Strategy<Value = Geometry>) {
+        check(64, &cases::<X, Y>(count, geometries), |case| {
             let flash = case.experts.flash();
             let (experts, output) = (case.experts.view(&flash), case.output.view());
             let layer = CondConv2d::<X, Y>::new(case.geometry, case.zero_point, experts, output);
@@ -331,8 +348,11 @@ mod conditional {
         });
     }
 
-    fn depthwise_convolution<X: Number, Y: Element>(count: usize) {
-        check(64, &cases::<X, Y>(count, true), |case| {
+    fn depthwise_convolution<X: Number, Y: Element>(
+        count: usize,
+        geometries: impl Strategy<Value = Geometry>,
+    ) {
+        check(64, &cases::<X, Y>(count, geometries), |case| {
             let flash = case.experts.flash();
             let (experts, output) = (case.experts.view(&flash), case.output.view());
             let layer = CondDepthwiseConv2d::<X, Y>::new(case.geometry, case.zero_point, experts, output);
@@ -346,21 +366,29 @@ mod conditional {
     #[test]
     fn cond_conv_of_every_number_of_experts() {
         for count in 1..=32 {
-            convolution::<i8, i8>(count);
-            convolution::<i16, i16>(count);
+            convolution::<i8, i8>(count, drawn::geometry(false));
+            convolution::<i16, i16>(count, drawn::geometry(false));
         }
-        convolution::<i8, i16>(5);
-        convolution::<i16, i8>(5);
+        convolution::<i8, i16>(5, drawn::geometry(false));
+        convolution::<i16, i8>(5, drawn::geometry(false));
     }
 
     #[test]
     fn cond_depthwise_of_every_number_of_experts() {
         for count in 1..=32 {
-            depthwise_convolution::<i8, i8>(count);
-            depthwise_convolution::<i16, i16>(count);
+            depthwise_convolution::<i8, i8>(count, drawn::geometry(true));
+            depthwise_convolution::<i16, i16>(count, drawn::geometry(true));
         }
-        depthwise_convolution::<i8, i16>(5);
-        depthwise_convolution::<i16, i8>(5);
+        depthwise_convolution::<i8, i16>(5, drawn::geometry(true));
+        depthwise_convolution::<i16, i8>(5, drawn::geometry(true));
+    }
+
+    #[test]
+    fn vectors_of_channels() {
+        for count in [1, 4, 8] {
+            convolution::<i8, i8>(count, drawn::vectors(false));
+            depthwise_convolution::<i8, i8>(count, drawn::vectors(true));
+        }
     }
 
     fn fully_connected<X: Number, Y: Element>(count: usize) {

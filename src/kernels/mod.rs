@@ -1,11 +1,15 @@
 //! The inner loops. `portable` is the specification; every other implementation equals it bit for bit, and is chosen when
 //! the crate is built, by what instructions the core has (`build.rs`).
 
-#[cfg(any(condconv_kernels = "dsp", condconv_kernels = "helium"))]
+#[cfg(condconv_kernels = "dsp")]
 mod dsp;
+#[cfg(any(condconv_kernels = "dsp", condconv_kernels = "helium"))]
+mod features;
 #[cfg(condconv_kernels = "helium")]
 mod helium;
 mod portable;
+#[cfg(any(condconv_kernels = "dsp", condconv_kernels = "helium"))]
+mod runs;
 #[cfg(condconv_kernels = "scalar")]
 mod scalar;
 mod tensors;
@@ -33,8 +37,21 @@ impl<S: KernelSource + native::Source> Source for S {}
 #[cfg(condconv_kernels = "portable")]
 pub(crate) use crate::kernel_source::KernelSource as Source;
 
-pub(crate) use portable::{max_pool, mix};
+pub(crate) use portable::max_pool;
 pub(crate) use tensors::Tensors;
+
+/// Mixes one channel's kernel; there is one of the coefficients, whatever they are, for each expert.
+pub(crate) fn mix(mixture: &Mixture<'_>, channel: usize, coefficients: &mut [i32], kernel: &mut [i16]) {
+    #[cfg(condconv_kernels = "helium")]
+    helium::mix(mixture, channel, coefficients, 1, kernel);
+    #[cfg(not(condconv_kernels = "helium"))]
+    portable::mix(mixture, channel, coefficients, kernel.iter_mut());
+}
+
+#[cfg(condconv_kernels = "helium")]
+pub(crate) use helium::weigh;
+#[cfg(not(condconv_kernels = "helium"))]
+pub(crate) use portable::weigh;
 
 /// Convolves with kernels from a source. Once a kind of layer, not once a layer.
 #[inline(never)]
@@ -85,7 +102,10 @@ pub(crate) fn linear<X: Element, Y: Element>(
 ) {
     #[cfg(not(condconv_kernels = "portable"))]
     if native::linear(kernels, zero_point, requantize, input, output) {
-        return requantize.bound(output);
+        // With Helium outputs are bounded as they are made.
+        #[cfg(not(condconv_kernels = "helium"))]
+        requantize.bound(output);
+        return;
     }
     portable::linear(kernels, zero_point, requantize, input, output);
 }
@@ -140,12 +160,17 @@ pub(crate) fn average_pool<X: Element, Y: Element>(
         let (columns, first_column) = geometry.columns(pixel % out_shape.width);
         let count = rows.len() * columns.len();
         // Neighbouring taps of a row are one run of memory unless something lies between them.
-        let (runs, run) =
+        let (runs, mut run) =
             if window.dilation[1] == 1 { (1, columns.len() * channels) } else { (columns.len(), channels) };
+        let mut lines = rows.len();
+        if window.dilation[0] == 1 && run == shape.width * channels {
+            // So are whole rows of the map.
+            (run, lines) = (lines * run, 1);
+        }
         for block in (0..channels).step_by(POOL_CHANNELS) {
             let mut sums = [-zero_point * count as i32; POOL_CHANNELS];
             let sums = &mut sums[..POOL_CHANNELS.min(channels - block)];
-            for row in 0..rows.len() {
+            for row in 0..lines {
                 let first = (first_row + row * window.dilation[0]) * shape.width + first_column;
                 for column in 0..runs {
                     let at = (first + column * window.dilation[1]) * channels;
@@ -163,7 +188,7 @@ pub(crate) fn average_pool<X: Element, Y: Element>(
 #[inline(never)]
 fn add_pixels<X: Element>(channels: usize, first: usize, input: &[X], sums: &mut [i32]) {
     #[cfg(any(condconv_kernels = "dsp", condconv_kernels = "helium"))]
-    let done = X::int8(input).map_or(0, |input| dsp::add_pixels(channels, first, input, sums));
+    let done = X::int8(input).map_or(0, |input| native::add_pixels(channels, first, input, sums));
     #[cfg(not(any(condconv_kernels = "dsp", condconv_kernels = "helium")))]
     let done = 0;
     if done < sums.len() {

@@ -10,7 +10,7 @@ use crate::{Experts, Geometry, MAX_EXPERTS, Requantize, StaticKernels};
 
 /// `sum w (x - zero_point)`.
 #[inline]
-fn dot<X: Element, W: Element>(input: &[X], weights: &[W], zero_point: i32) -> i32 {
+pub(super) fn dot<X: Element, W: Element>(input: &[X], weights: &[W], zero_point: i32) -> i32 {
     input.iter().zip(weights).map(|(x, w)| w.widen() * (x.widen() - zero_point)).sum()
 }
 
@@ -130,7 +130,15 @@ pub(crate) fn depthwise<X: Element, W: Element, Y: Element>(
 }
 
 /// Mixes one channel's kernel: `(sum_i coefficient_i W_ik + 2^(shift-1)) >> shift`.
-pub(crate) fn mix(experts: &Experts<'_>, channel: usize, coefficients: &[i32], kernel: &mut [i16]) {
+pub(crate) fn mix<'k>(
+    mixture: &Mixture<'_>,
+    channel: usize,
+    coefficients: &mut [i32],
+    kernel: impl Iterator<Item = &'k mut i16>,
+) {
+    let experts = mixture.experts;
+    experts.coefficients(channel, mixture.routing, coefficients);
+    let coefficients = &*coefficients;
     let quads = experts.quads(channel);
     // The usual numbers of experts have loops of their own.
     if let Some(coefficients) = coefficients.as_array::<4>() {
@@ -147,7 +155,7 @@ pub(crate) fn mix(experts: &Experts<'_>, channel: usize, coefficients: &[i32], k
                 if tail < tail_coefficients.len() { experts.tail(channel, tail) } else { &[] }
             },
         );
-    for (k, mixed) in kernel.iter_mut().enumerate() {
+    for (k, mixed) in kernel.enumerate() {
         let mut sum = 0;
         for (&weight, &coefficient) in quads[k * whole..].iter().zip(quad_coefficients) {
             sum += coefficient * i32::from(weight);
@@ -160,11 +168,25 @@ pub(crate) fn mix(experts: &Experts<'_>, channel: usize, coefficients: &[i32], k
 }
 
 /// Mixes experts that fill whole words.
-fn mix_whole<const N: usize>(weights: &[[i8; N]], coefficients: &[i32; N], shift: u32, kernel: &mut [i16]) {
-    for (mixed, weights) in kernel.iter_mut().zip(weights) {
+fn mix_whole<'k, const N: usize>(
+    weights: &[[i8; N]],
+    coefficients: &[i32; N],
+    shift: u32,
+    kernel: impl Iterator<Item = &'k mut i16>,
+) {
+    for (mixed, weights) in kernel.zip(weights) {
         let products = weights.iter().zip(coefficients).map(|(w, c)| i32::from(*w) * c);
         *mixed = round_shift(products.sum(), shift) as i16;
     }
+}
+
+/// The sum of biases, as many as routing weights, times these; a negative one counts as zero.
+#[cfg(not(all(condconv_kernels = "helium", target_arch = "arm")))]
+#[inline(always)]
+pub(crate) fn weigh(routing: &[crate::RoutingWeight], biases: &[i32]) -> i64 {
+    let products =
+        routing.iter().zip(biases).map(|(w, &b)| i64::from(crate::mixing::non_negative(*w)) * i64::from(b));
+    products.sum()
 }
 
 /// Multiplies a vector by the matrices of all experts.

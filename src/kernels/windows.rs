@@ -29,6 +29,7 @@ impl<'a> Windows<'a> {
 
     /// Calls `each` with what pixels see, run of memory after run of memory, each of one length for all. A tap in the padding
     /// sees `padding`, as many channels as a group has.
+    #[cfg(not(condconv_kernels = "helium"))]
     #[inline(always)]
     pub(super) fn each_run(
         &self,
@@ -59,6 +60,7 @@ impl<'a> Windows<'a> {
     }
 
     /// What the pixels see, if that is nothing but the input's pixels at the same place.
+    #[cfg(not(condconv_kernels = "helium"))]
     #[inline(always)]
     pub(super) fn pixels_themselves(&self, pixels: [[usize; 2]; PIXELS]) -> Option<[&'a [i8]; PIXELS]> {
         let Geometry { input: shape, output, window, groups } = *self.geometry;
@@ -119,9 +121,73 @@ impl<'a> Windows<'a> {
     }
 }
 
+/// The windows that meet no padding: what each sees lies from its first tap to its last.
+#[cfg(condconv_kernels = "helium")]
+#[derive(Clone, Copy)]
+pub(super) struct WholeWindows {
+    /// The first of the pixels that have one, in each direction, and how many there are.
+    first: [usize; 2],
+    count: [usize; 2],
+    /// From a pixel's window to the next one's, and where that of pixel 0, 0 would begin.
+    step: [usize; 2],
+    start: usize,
+    /// Of what a window sees.
+    pub(super) span: usize,
+}
+
+#[cfg(condconv_kernels = "helium")]
+impl WholeWindows {
+    pub(super) const fn new(geometry: &Geometry, group: usize) -> Self {
+        let Geometry { input: shape, window, .. } = *geometry;
+        let row = shape.width * shape.channels;
+        let rows = (window.kernel[0] - 1) * window.dilation[0];
+        let columns = (window.kernel[1] - 1) * window.dilation[1];
+        let first =
+            [window.padding.top.div_ceil(window.stride[0]), window.padding.left.div_ceil(window.stride[1])];
+        let ends = [
+            (shape.height + window.padding.top).saturating_sub(rows).div_ceil(window.stride[0]),
+            (shape.width + window.padding.left).saturating_sub(columns).div_ceil(window.stride[1]),
+        ];
+        let depth = geometry.group_channels();
+        let padding = window
+            .padding
+            .top
+            .wrapping_mul(row)
+            .wrapping_add(window.padding.left.wrapping_mul(shape.channels));
+        Self {
+            first,
+            count: [ends[0].saturating_sub(first[0]), ends[1].saturating_sub(first[1])],
+            step: [window.stride[0].wrapping_mul(row), window.stride[1].wrapping_mul(shape.channels)],
+            start: (group * depth).wrapping_sub(padding),
+            // Where this wraps around no window is whole.
+            span: rows
+                .wrapping_mul(row)
+                .wrapping_add(columns.wrapping_mul(shape.channels))
+                .wrapping_add(depth),
+        }
+    }
+
+    /// Where what a pixel's window sees begins, or [`NOWHERE`](Self::NOWHERE) if it meets padding.
+    #[inline(always)]
+    pub(super) const fn place(&self, [y, x]: [usize; 2]) -> usize {
+        let inside =
+            y.wrapping_sub(self.first[0]) < self.count[0] && x.wrapping_sub(self.first[1]) < self.count[1];
+        let at = y.wrapping_mul(self.step[0]).wrapping_add(x.wrapping_mul(self.step[1]));
+        if inside { at.wrapping_add(self.start) } else { Self::NOWHERE }
+    }
+
+    pub(super) const NOWHERE: usize = usize::MAX;
+}
+
 /// One pixel at a time, where runs do not end where words or vectors do.
 #[cfg(not(condconv_kernels = "scalar"))]
-impl Windows<'_> {
+impl<'a> Windows<'a> {
+    /// What lies from the tap on in that row and column of a kernel, unless it lies in the padding.
+    #[cfg(condconv_kernels = "helium")]
+    pub(super) fn from(&self, corner: Corner, row: usize, column: usize) -> Option<&'a [i8]> {
+        self.offset(corner, row, column).map(|at| &self.input[at..])
+    }
+
     /// Calls `each` with what one pixel sees, run of memory after run of memory, and where in a kernel each begins. What lies in
     /// the padding is an empty run; `columns` of the kernel lie [inside](Self::columns_inside).
     #[inline(always)]
@@ -148,6 +214,7 @@ impl Windows<'_> {
     }
 
     /// Whether some tap may lie in the padding, if `columns` of the kernel lie [inside](Self::columns_inside).
+    #[cfg(not(condconv_kernels = "helium"))]
     #[inline(always)]
     pub(super) fn meets_padding(&self, corner: Corner, columns: &Range<usize>) -> bool {
         let window = &self.geometry.window;
@@ -161,6 +228,7 @@ impl Windows<'_> {
 }
 
 /// Bounds some channels of pixels further than int8 does.
+#[cfg(not(condconv_kernels = "helium"))]
 pub(super) fn bound(
     (min, max): (i32, i32),
     pixels: Range<usize>,

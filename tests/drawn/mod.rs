@@ -98,6 +98,34 @@ pub(crate) fn geometry(depthwise: bool) -> impl Strategy<Value = Geometry> {
     })
 }
 
+/// Convolutions of whole vectors of channels, mostly of three columns next to each other; or depthwise ones of some vectors. Maps
+/// are wider than high, or higher than wide.
+pub(crate) fn vectors(depthwise: bool) -> impl Strategy<Value = Geometry> {
+    let channels = if depthwise {
+        (8usize..=70).prop_map(|channels| [channels; 3]).boxed()
+    } else {
+        (1usize..=3, prop_oneof![2 => 1usize..=20, 1 => Just(16)])
+            .prop_map(|(vectors, outputs)| [1, 16 * vectors, outputs])
+            .boxed()
+    };
+    let steps = prop_oneof![3 => Just([1, 1]), 1 => [1usize..=2, 1..=2]];
+    let window = ([1usize..=3, 3..=3], steps.clone(), steps, [0usize..=2, 0..=4, 0..=2, 0..=4]).prop_map(
+        |(kernel, stride, dilation, [top, left, bottom, right])| {
+            Window::new(kernel).stride(stride).dilation(dilation).padding(Padding {
+                top,
+                left,
+                bottom,
+                right,
+            })
+        },
+    );
+    let sides = ([5usize..=7, 5..=19], any::<bool>())
+        .prop_map(|([short, long], high)| if high { [long, short] } else { [short, long] });
+    (channels, sides, window).prop_map(|([groups, inputs, outputs], [height, width], window)| {
+        Geometry::new(Shape::new(height, width, inputs), outputs, window, groups).expect("the window fits")
+    })
+}
+
 pub(crate) fn fixed(channels: usize, kernel_len: usize) -> impl Strategy<Value = Fixed> {
     (weights(channels * kernel_len), biases(channels)).prop_map(|(weights, bias)| Fixed { weights, bias })
 }

@@ -6,7 +6,7 @@ use super::columns::Columns;
 use super::mix::mix;
 use super::multiply::{Block, Weights};
 use super::order::{Order, put};
-use crate::kernel_source::StaticKernels;
+use crate::kernel_source::{KernelSource, StaticKernels};
 use crate::kernels::Tensors;
 use crate::kernels::windows::{PIXELS, Windows, bound, each_pixels};
 use crate::mixing::Mixture;
@@ -16,15 +16,12 @@ use crate::{Geometry, Requantize};
 const WIDE_CHANNELS: usize = 8;
 
 /// Kernels in the order that a loop wants.
-pub(crate) trait Source {
+pub(crate) trait Source: KernelSource {
     /// All kernels, where they lie in flash in whole words.
     fn in_flash(&self) -> Option<&StaticKernels<'_>>;
 
     /// Puts the kernels of some channels in order.
     fn put(&self, channels: Range<usize>, order: Order, words: &mut [i32]);
-
-    /// Puts where accumulators start of channels from the first on.
-    fn put_biases(&self, first: usize, biases: &mut [i32]);
 }
 
 impl Source for StaticKernels<'_> {
@@ -35,10 +32,6 @@ impl Source for StaticKernels<'_> {
     fn put(&self, channels: Range<usize>, order: Order, words: &mut [i32]) {
         put(self.of(channels), self.kernel_len(), order, words);
     }
-
-    fn put_biases(&self, first: usize, biases: &mut [i32]) {
-        biases.copy_from_slice(&self.bias()[first..][..biases.len()]);
-    }
 }
 
 impl Source for Mixture<'_> {
@@ -48,10 +41,6 @@ impl Source for Mixture<'_> {
 
     fn put(&self, channels: Range<usize>, order: Order, words: &mut [i32]) {
         mix(self, channels, order, words);
-    }
-
-    fn put_biases(&self, first: usize, biases: &mut [i32]) {
-        self.experts.mixed_biases(first, self.routing, biases);
     }
 }
 

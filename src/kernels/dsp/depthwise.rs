@@ -4,8 +4,9 @@ use core::ops::Range;
 
 use super::conv::{Source, convolve};
 use super::order::Order;
-use super::taps::{Block, Run};
+use super::taps::Block;
 use crate::kernels::Tensors;
+use crate::kernels::runs::each_run;
 use crate::kernels::windows::bound;
 use crate::{Geometry, Requantize};
 
@@ -57,8 +58,7 @@ pub(crate) fn depthwise(
     }
 }
 
-/// Convolves all pixels of a block of channels: in each row the pixels whose windows lie on the map from left to right go
-/// together, the others one by one.
+/// Convolves all pixels of a block of channels.
 #[inline(never)]
 fn convolve_block(
     geometry: &Geometry,
@@ -67,35 +67,7 @@ fn convolve_block(
     channels: Range<usize>,
     tensors: &mut Tensors<'_, i8, i8>,
 ) {
-    let Geometry { input: shape, output: out_shape, window, .. } = *geometry;
-    let mut xs = 0..out_shape.width;
-    let is_inside = |x: &usize| geometry.columns(*x).0.len() == window.kernel[1];
-    let first = xs.find(is_inside).unwrap_or(out_shape.width);
-    let inside = first..xs.find(|x| !is_inside(x)).unwrap_or(out_shape.width);
-    for y in 0..out_shape.height {
-        let (rows, first_row) = geometry.rows(y);
-        let mut x = 0;
-        while x < out_shape.width {
-            let (columns, first_column) = geometry.columns(x);
-            let pixels = if inside.contains(&x) { inside.len() } else { 1 };
-            // Where a step wraps around there is nothing to step to.
-            let run = Run {
-                input: (first_row * shape.width + first_column) * shape.channels + channels.start,
-                output: (y * out_shape.width + x) * out_shape.channels + channels.start,
-                pixels,
-                output_step: shape.channels,
-                input_step: window.stride[1].wrapping_mul(shape.channels),
-                rows: rows.len(),
-                columns: columns.len(),
-                row_step: window.dilation[0].wrapping_mul(shape.width * shape.channels),
-                column_step: window.dilation[1].wrapping_mul(shape.channels),
-                tap: rows.start * window.kernel[1] + columns.start,
-                kernel_columns: window.kernel[1],
-            };
-            block.multiply(&run, tensors);
-            x += pixels;
-        }
-        let row = y * out_shape.width..(y + 1) * out_shape.width;
-        bound(bounds, row, out_shape.channels, channels.clone(), tensors.output());
-    }
+    each_run(geometry, channels.start, tensors.overlap(), |run| block.multiply(run, tensors));
+    let shape = geometry.output;
+    bound(bounds, 0..shape.pixels(), shape.channels, channels, tensors.output());
 }

@@ -1,43 +1,12 @@
-//! The vectors that fully connected layers multiply.
+//! The vectors that fully connected layers multiply, in words.
 
-use super::both;
-#[cfg(any(condconv_kernels = "dsp", not(target_arch = "arm")))]
-use super::{pair, widen};
-use crate::quantize::Element;
+use super::{both, pair, widen};
+pub(super) use crate::kernels::features::Features;
 
 /// Groups of four features that are made wide at a time.
-#[cfg(condconv_kernels = "dsp")]
 pub(super) const GROUPS: usize = 32;
 
-#[derive(Clone, Copy)]
-pub(super) enum Features<'a> {
-    Narrow {
-        input: &'a [i8],
-        zero_point: i32,
-    },
-    /// Of zero point zero.
-    Wide(&'a [i16]),
-}
-
-impl<'a> Features<'a> {
-    /// There is no loop for int16 with a zero point.
-    #[inline(always)]
-    pub(super) fn of<X: Element>(input: &'a [X], zero_point: i32) -> Option<Self> {
-        match (X::int8(input), X::int16(input)) {
-            (Some(input), _) => Some(Self::Narrow { input, zero_point }),
-            (None, Some(input)) if zero_point == 0 => Some(Self::Wide(input)),
-            _ => None,
-        }
-    }
-
-    #[inline(always)]
-    pub(super) const fn len(&self) -> usize {
-        match self {
-            Self::Narrow { input, .. } => input.len(),
-            Self::Wide(input) => input.len(),
-        }
-    }
-
+impl Features<'_> {
     /// Where they begin, how many bytes each has, and what is added to both halves of a word.
     #[cfg(target_arch = "arm")]
     #[inline(always)]
@@ -49,7 +18,6 @@ impl<'a> Features<'a> {
     }
 
     /// One, less the zero point.
-    #[cfg(any(condconv_kernels = "dsp", not(target_arch = "arm")))]
     pub(super) fn get(&self, k: usize) -> i32 {
         match self {
             Self::Narrow { input, zero_point } => i32::from(input[k]) - zero_point,
@@ -58,7 +26,6 @@ impl<'a> Features<'a> {
     }
 
     /// Four less the zero point: the first and third, and the second and fourth.
-    #[cfg(any(condconv_kernels = "dsp", not(target_arch = "arm")))]
     #[inline(always)]
     pub(super) fn four(&self, group: usize) -> [i32; 2] {
         match self {
@@ -71,7 +38,6 @@ impl<'a> Features<'a> {
     }
 
     /// Groups of four, from the first on.
-    #[cfg(condconv_kernels = "dsp")]
     pub(super) fn widen(&self, first: usize, groups: &mut [[i32; 2]]) {
         for (i, group) in groups.iter_mut().enumerate() {
             *group = self.four(first + i);

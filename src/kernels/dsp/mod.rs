@@ -9,7 +9,6 @@
 mod columns;
 mod conv;
 mod depthwise;
-#[cfg(condconv_kernels = "dsp")]
 mod experts;
 mod features;
 mod instructions;
@@ -20,11 +19,8 @@ mod order;
 mod pool;
 mod taps;
 
-pub(crate) use conv::Source;
-#[cfg(condconv_kernels = "dsp")]
-pub(crate) use conv::convolve;
+pub(crate) use conv::{Source, convolve};
 pub(crate) use depthwise::depthwise;
-#[cfg(condconv_kernels = "dsp")]
 pub(crate) use experts::cond_linear;
 pub(crate) use linear::linear;
 pub(crate) use pool::add_pixels;
@@ -37,7 +33,6 @@ const fn both(x: i32) -> i32 {
 }
 
 /// Two halves of a word.
-#[cfg(any(condconv_kernels = "dsp", not(target_arch = "arm")))]
 const fn pair(low: i32, high: i32) -> i32 {
     (low & 0xffff) | (high << 16)
 }

@@ -1,6 +1,7 @@
 //! The inner loop of depthwise convolutions.
 
 use crate::kernels::Tensors;
+use crate::kernels::runs::Run;
 
 /// Kernels of a block of channels, ready to be multiplied: two words a tap of four channels.
 pub(super) struct Block<'a> {
@@ -10,25 +11,6 @@ pub(super) struct Block<'a> {
     pub(super) input_zero_point: i32,
     /// The output's.
     pub(super) zero_point: i32,
-}
-
-/// Neighbouring pixels of one row that see equally many taps. Steps are in elements.
-pub(super) struct Run {
-    /// The first channel of the first tap of the first pixel, and of its output.
-    pub(super) input: usize,
-    pub(super) output: usize,
-    pub(super) pixels: usize,
-    /// From one output to the next.
-    pub(super) output_step: usize,
-    /// From what one pixel sees to what the next does.
-    pub(super) input_step: usize,
-    /// The taps that meet the map: their rows and columns, the steps between them, the first of them in the kernel.
-    pub(super) rows: usize,
-    pub(super) columns: usize,
-    pub(super) row_step: usize,
-    pub(super) column_step: usize,
-    pub(super) tap: usize,
-    pub(super) kernel_columns: usize,
 }
 
 impl Block<'_> {
@@ -45,21 +27,8 @@ impl Block<'_> {
                 && channels.is_multiple_of(4)
                 && self.multipliers.len() == channels
                 && self.kernels.len() == kernel_words * (channels / 4)
-                && run.pixels > 0
-                && run.columns <= run.kernel_columns
-                && tensors.output().len() >= run.output + (run.pixels - 1) * run.output_step + channels
         );
-        if run.rows > 0 && run.columns > 0 {
-            let (rows, columns) = (run.rows - 1, run.columns - 1);
-            let last = run.input
-                + (run.pixels - 1) * run.input_step
-                + rows * run.row_step
-                + columns * run.column_step;
-            assert!(
-                tensors.input().len() >= last + channels
-                    && kernel_words >= 2 * (run.tap + rows * run.kernel_columns + run.columns)
-            );
-        }
+        run.check(channels, kernel_words / 2, tensors);
         #[cfg(target_arch = "arm")]
         self.native(run, kernel_words, tensors);
         #[cfg(not(target_arch = "arm"))]

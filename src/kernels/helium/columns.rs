@@ -7,116 +7,127 @@
 //! Padding is the zero point.
 
 use super::VECTOR;
-use crate::kernels::windows::{Corner, PIXELS, Windows};
+use super::copy::{Offsets, copy_gathered, copy_run, copy_runs, copy_runs_of_one, fill};
+use crate::Geometry;
+use crate::kernels::windows::{PIXELS, WholeWindows, Windows};
 use crate::quantize::Element;
 
 /// The columns of the windows of one group's input channels.
 #[derive(Clone, Copy)]
 pub(super) struct Columns<'a> {
-    windows: Windows<'a>,
+    geometry: &'a Geometry,
+    group: usize,
     zero_point: i8,
+    whole: WholeWindows,
+    layout: Layout<'a>,
+}
+
+/// How what a window sees lies in memory.
+#[derive(Clone, Copy)]
+enum Layout<'a> {
+    /// So many runs of so many numbers, `step` apart: whole vectors, or a single run.
+    Runs { count: usize, len: usize, step: usize },
+    /// One by one, so far from the first number.
+    Gathered(Offsets<'a>),
+    /// Farther than offsets reach.
+    Far,
 }
 
 impl<'a> Columns<'a> {
-    pub(super) fn new(windows: Windows<'a>, zero_point: i32) -> Self {
-        Self { windows, zero_point: i8::saturate(zero_point) }
+    /// Offsets of what windows see are put in a table, if it has room for them.
+    pub(super) fn new(geometry: &'a Geometry, group: usize, zero_point: i32, table: &'a mut [u16]) -> Self {
+        let whole = WholeWindows::new(geometry, group);
+        let layout = layout(geometry, whole.span, table);
+        Self { geometry, group, zero_point: i8::saturate(zero_point), whole, layout }
     }
 
-    /// Puts what four pixels see into the columns.
+    /// Puts what four pixels see of the input into the columns.
     #[inline(never)]
-    pub(super) fn put(&self, pixels: [[usize; 2]; PIXELS], columns: &mut [i8]) {
-        if let Some(pixels) = self.windows.pixels_themselves(pixels) {
-            for (lane, pixel) in pixels.into_iter().enumerate() {
-                copy(pixel, lane, 0, columns);
+    pub(super) fn put(&self, input: &[i8], pixels: [[usize; 2]; PIXELS], columns: &mut [i8]) {
+        let places = pixels.map(|pixel| self.whole.place(pixel));
+        if places.contains(&WholeWindows::NOWHERE) || matches!(self.layout, Layout::Far) {
+            return self.put_some(input, pixels, places, columns);
+        }
+        self.copy(input, places, columns);
+    }
+
+    /// Copies what lies at four places.
+    fn copy(&self, input: &[i8], places: [usize; PIXELS], columns: &mut [i8]) {
+        match self.layout {
+            Layout::Runs { count, len, step } => copy_runs(input, places, count, len, step, columns),
+            Layout::Gathered(offsets) => copy_gathered(input, places, &offsets, columns),
+            Layout::Far => {}
+        }
+    }
+
+    /// Puts what pixels see of which some meet padding.
+    #[inline(never)]
+    fn put_some(
+        &self,
+        input: &[i8],
+        pixels: [[usize; 2]; PIXELS],
+        places: [usize; PIXELS],
+        columns: &mut [i8],
+    ) {
+        let somewhere = places.into_iter().find(|place| *place != WholeWindows::NOWHERE);
+        if let Some(somewhere) = somewhere {
+            // Where a pixel meets padding, something is put that is replaced.
+            let places = places.map(|place| if place == WholeWindows::NOWHERE { somewhere } else { place });
+            self.copy(input, places, columns);
+        }
+        for (lane, (pixel, place)) in pixels.into_iter().zip(places).enumerate() {
+            if place == WholeWindows::NOWHERE || matches!(self.layout, Layout::Far) {
+                self.put_one(input, pixel, lane, columns);
+            }
+        }
+    }
+
+    /// Puts what a pixel sees whose window meets padding.
+    #[inline(never)]
+    fn put_one(&self, input: &[i8], pixel: [usize; 2], lane: usize, columns: &mut [i8]) {
+        let geometry = self.geometry;
+        let windows = Windows::new(geometry, self.group, input);
+        fill(self.zero_point, lane, columns);
+        let corner = windows.corner(pixel);
+        let depth = geometry.group_channels();
+        if let Layout::Runs { step, .. } = self.layout
+            && depth.is_multiple_of(VECTOR)
+        {
+            let (rows, _) = geometry.rows(pixel[0]);
+            let (inside, _) = geometry.columns(pixel[1]);
+            if let Some(seen) = windows.from(corner, rows.start, inside.start) {
+                let [row_len, len] = [geometry.window.kernel[1], inside.len()].map(|columns| columns * depth);
+                let at = rows.start * row_len + inside.start * depth;
+                copy_runs_of_one(seen, rows.len(), len, step, lane, at, row_len, columns);
             }
             return;
         }
-        for (lane, pixel) in pixels.into_iter().enumerate() {
-            self.put_one(self.windows.corner(pixel), lane, columns);
-        }
-    }
-
-    fn put_one(&self, corner: Corner, lane: usize, columns: &mut [i8]) {
-        let inside = self.windows.columns_inside(corner);
-        if self.windows.meets_padding(corner, &inside) {
-            for vectors in columns.chunks_exact_mut(PIXELS * VECTOR) {
-                vectors[lane * VECTOR..][..VECTOR].fill(self.zero_point);
-            }
-        }
-        self.windows.each_run_inside(corner, &inside, |at, run| copy(run, lane, at, columns));
+        let inside = windows.columns_inside(corner);
+        windows.each_run_inside(corner, &inside, |at, run| copy_run(run, lane, at, columns));
     }
 }
 
-/// Where a number of a pixel goes.
-const fn place(lane: usize, k: usize) -> usize {
-    k / VECTOR * (PIXELS * VECTOR) + lane * VECTOR + k % VECTOR
-}
-
-/// Copies a run of what one pixel sees to its place in the columns.
-///
-/// # Panics
-///
-/// If there is not room for all.
-#[inline(always)]
-fn copy(run: &[i8], lane: usize, at: usize, columns: &mut [i8]) {
-    if run.is_empty() {
-        return;
+fn layout<'a>(geometry: &Geometry, span: usize, table: &'a mut [u16]) -> Layout<'a> {
+    let [rows, columns] = geometry.window.kernel;
+    let depth = geometry.group_channels();
+    // Where a step wraps around there is nothing to step to.
+    let row_step = geometry.window.dilation[0].wrapping_mul(geometry.input.width * geometry.input.channels);
+    if geometry.whole_rows() && (rows == 1 || (columns * depth).is_multiple_of(VECTOR)) {
+        return Layout::Runs { count: rows, len: columns * depth, step: row_step };
     }
-    assert!(lane < PIXELS && place(lane, at + run.len() - 1) < columns.len());
-    #[cfg(target_arch = "arm")]
-    native(run, at % VECTOR, &mut columns[place(lane, at)..]);
-    #[cfg(not(target_arch = "arm"))]
-    for (k, x) in run.iter().enumerate() {
-        columns[place(lane, at + k)] = *x;
+    let len = geometry.kernel_len();
+    if table.len() < len.next_multiple_of(VECTOR) || span > 1 << 16 {
+        return Layout::Far;
     }
-}
-
-#[cfg(target_arch = "arm")]
-#[allow(unsafe_code, reason = "a loop that the compiler does not find")]
-fn native(run: &[i8], filled: usize, columns: &mut [i8]) {
-    /// # Safety
-    ///
-    /// `len` bytes can be read at `from`, and at `to` can be written what is left of a vector when `filled` bytes of it are
-    /// filled, then vectors of which each begins 64 bytes after the one before, as far as the bytes go.
-    #[inline(never)]
-    unsafe fn copy(to: *mut i8, from: *const i8, len: usize, filled: usize) {
-        // SAFETY: the caller promises that all of these can be read and written.
-        unsafe {
-            core::arch::asm!(
-                "cbz r3, 2f",
-                // What is left of the first vector.
-                "rsb r12, r3, #16",
-                "cmp r12, r2",
-                "it hi",
-                "movhi r12, r2",
-                "vctp.8 r12",
-                "vpstt",
-                "vldrbt.u8 q0, [r1]",
-                "vstrbt.8 q0, [r0]",
-                "sub r0, r3",
-                "add r0, #64",
-                "add r1, r12",
-                "subs r2, r12",
-                "beq 4f",
-                "2:",
-                "vctp.8 r2",
-                "vpstt",
-                "vldrbt.u8 q0, [r1], #16",
-                "vstrbt.8 q0, [r0], #64",
-                "subs r2, #16",
-                "bhi 2b",
-                "4:",
-                inout("r0") to => _,
-                inout("r1") from => _,
-                inout("r2") len => _,
-                inout("r3") filled => _,
-                out("r12") _,
-                out("d0") _,
-                out("d1") _,
-            )
+    let (offsets, _) = table.split_at_mut(len.next_multiple_of(VECTOR));
+    offsets.fill(0);
+    let column_step = geometry.window.dilation[1].wrapping_mul(geometry.input.channels);
+    for (tap, offsets) in offsets[..len].chunks_exact_mut(depth).enumerate() {
+        let first =
+            (tap / columns).wrapping_mul(row_step).wrapping_add((tap % columns).wrapping_mul(column_step));
+        for (channel, offset) in offsets.iter_mut().enumerate() {
+            *offset = first.wrapping_add(channel) as u16;
         }
     }
-
-    // SAFETY: the caller has checked that the last byte has a place, and all others come before it.
-    unsafe { copy(columns.as_mut_ptr(), run.as_ptr(), run.len(), filled) };
+    Layout::Gathered(Offsets::new(offsets))
 }

@@ -2,58 +2,73 @@
 
 use super::VECTOR;
 use super::columns::Columns;
-use super::multiply::{Block, Weight};
+use super::depthwise::Lanes;
+use super::multiply::{Block, Channels, Weight};
+use super::neighbours::Neighbours;
 use crate::kernel_source::KernelSource;
-use crate::kernels::windows::{PIXELS, Windows, each_pixels};
-use crate::kernels::{Tensors, dsp};
+use crate::kernels::Tensors;
+use crate::kernels::windows::{PIXELS, each_pixels};
 use crate::{Geometry, Requantize};
 
 /// Most channels in a block: their biases lie on the stack.
-const CHANNELS: usize = 64;
+pub(super) const CHANNELS: usize = 64;
 
 /// Kernels that the loops can multiply.
-pub(crate) trait Source: KernelSource<Weight: Weight> + dsp::Source {}
+pub(crate) trait Source: KernelSource<Weight: Weight> + Lanes {}
 
-impl<S: KernelSource<Weight: Weight> + dsp::Source> Source for S {}
+impl<S: KernelSource<Weight: Weight> + Lanes> Source for S {}
 
 /// Convolves block by block of as many channels as there is room for.
 ///
 /// # Panics
 ///
-/// If the scratch has no room for the columns, or none for a kernel that is mixed.
+/// If the scratch has no room for the columns, or none for a kernel that is mixed; for all of them where the output may overlap
+/// the input.
 #[inline(never)]
-pub(crate) fn convolve(
+pub(crate) fn convolve<S: Source>(
     geometry: &Geometry,
     zero_point: i32,
-    source: &impl Source,
+    source: &S,
     requantize: &Requantize<'_>,
     scratch: &mut [i32],
     mut tensors: Tensors<'_, i8, i8>,
 ) {
     let (columns, rest) = scratch.split_at_mut(geometry.scratch_words(0));
+    if S::Weight::MIXED
+        && let Some(neighbours) = Neighbours::of(geometry, zero_point, tensors.overlap())
+    {
+        let [room, kernels] = [&mut *columns, &mut *rest].map(bytemuck::must_cast_slice_mut);
+        if neighbours.convolve(source, requantize, room, kernels, &mut tensors) {
+            return;
+        }
+    }
     // Kernels of four weights leave less than a vector for each pixel.
     let mut few = [0; PIXELS * VECTOR];
     let columns_len = PIXELS * geometry.kernel_len().next_multiple_of(VECTOR);
+    // Columns are of int8, and the room for them of int16.
+    let room: &mut [u16] = bytemuck::must_cast_slice_mut(columns);
+    let (columns, table) = room.split_at_mut((columns_len / 2).min(room.len()));
     let columns = bytemuck::must_cast_slice_mut(columns);
-    let columns = if columns.len() < columns_len { &mut few } else { &mut columns[..columns_len] };
+    let columns = if columns.len() < columns_len { &mut few[..] } else { columns };
     let group_channels = geometry.output.channels / geometry.groups;
     let step = source.block_channels(rest).min(CHANNELS);
     assert!(step >= if tensors.overlap() { group_channels } else { 1 });
     for group in 0..geometry.groups {
+        let columns_of = Columns::new(geometry, group, zero_point, table);
         let channels = group * group_channels..(group + 1) * group_channels;
         for first in channels.clone().step_by(step) {
             let channels = first..channels.end.min(first + step);
             let kernels = source.block(channels.clone(), rest);
             let mut bias = [0; CHANNELS];
             kernels.fold(zero_point, Weight::sum, &mut bias);
-            let block = Block {
-                weights: kernels.weights,
-                bias: &bias[..channels.len().next_multiple_of(2)],
+            let bias = &bias[..channels.len().next_multiple_of(2)];
+            let requantize = Channels {
                 multipliers: &requantize.multipliers()[channels],
                 zero_point: requantize.zero_point(),
                 bounds: requantize.bounds(),
             };
-            convolve_block(geometry, group, zero_point, &block, first, columns, &mut tensors);
+            let block = Block::new(kernels.weights, bias, requantize);
+            convolve_block(geometry, &columns_of, &block, first, columns, &mut tensors);
         }
     }
 }
@@ -62,8 +77,7 @@ pub(crate) fn convolve(
 #[inline(never)]
 fn convolve_block<W: Weight>(
     geometry: &Geometry,
-    group: usize,
-    zero_point: i32,
+    columns_of: &Columns<'_>,
     block: &Block<'_, W>,
     first: usize,
     columns: &mut [i8],
@@ -71,7 +85,7 @@ fn convolve_block<W: Weight>(
 ) {
     let shape = geometry.output;
     each_pixels(shape, tensors.backwards(), |pixels, numbers| {
-        Columns::new(Windows::new(geometry, group, tensors.input()), zero_point).put(pixels, columns);
+        columns_of.put(tensors.input(), pixels, columns);
         let places = numbers.map(|number| number * shape.channels + first);
         block.multiply(columns, places, tensors.output());
     });

@@ -1,17 +1,30 @@
 //! Loops for cores with Helium, the vector extension of Armv8.1-M: sixteen int8 or eight int16 products an instruction.
 //!
 //! Numbers are multiplied as they are, zero point included; what it adds up to, zero point times sum of weights, is taken
-//! from the bias beforehand. Lanes of a vector that is not full are switched off, so nothing is read past its end.
+//! from the bias beforehand. Depthwise convolutions are the exception: their lanes are channels, and which taps meet the map
+//! differs from pixel to pixel.
 //!
-//! What has no loop here has one for the DSP extension, which these cores have too.
+//! Nothing is read past the end of a slice: lanes of a vector that is not full are switched off, or the last vector begins
+//! earlier.
 
 mod columns;
 mod conv;
+mod copy;
+mod depthwise;
+mod linear;
+mod mix;
 mod multiply;
+mod neighbours;
+mod pool;
+mod requantize;
 mod sum;
+mod taps;
 
-pub(crate) use super::dsp::{depthwise, linear};
 pub(crate) use conv::{Source, convolve};
+pub(crate) use depthwise::depthwise;
+pub(crate) use linear::linear;
+pub(crate) use mix::{mix, weigh};
+pub(crate) use pool::add_pixels;
 
 /// Bytes of a vector.
 const VECTOR: usize = 16;

@@ -7,103 +7,114 @@ use crate::quantize::Element;
 
 /// A weight that vectors are multiplied with.
 pub(crate) trait Weight: Element {
+    /// Whether kernels are mixed, and so may be put in any order.
+    const MIXED: bool;
+
     /// The sum of weights.
     fn sum(weights: &[Self]) -> i32;
 
     /// The loop for kernels of such weights.
     #[cfg(target_arch = "arm")]
-    const MULTIPLY: unsafe fn(&mut arm::Call, *const Self);
+    const MULTIPLY: arm::Multiply;
 }
 
 impl Weight for i8 {
+    const MIXED: bool = false;
+
     fn sum(weights: &[Self]) -> i32 {
         sum::int8(weights)
     }
 
     #[cfg(target_arch = "arm")]
-    const MULTIPLY: unsafe fn(&mut arm::Call, *const Self) = arm::int8;
+    const MULTIPLY: arm::Multiply = arm::int8;
 }
 
 impl Weight for i16 {
+    const MIXED: bool = true;
+
     fn sum(weights: &[Self]) -> i32 {
         sum::int16(weights)
     }
 
     #[cfg(target_arch = "arm")]
-    const MULTIPLY: unsafe fn(&mut arm::Call, *const Self) = arm::int16;
+    const MULTIPLY: arm::Multiply = arm::int16;
 }
 
 /// A block of output channels, ready to be multiplied.
 pub(super) struct Block<'a, W> {
     /// Kernels one after the other.
-    pub(super) weights: &'a [W],
+    #[cfg_attr(target_arch = "arm", allow(dead_code, reason = "read by the calls' pointers"))]
+    weights: &'a [W],
+    kernel_len: usize,
     /// One a channel, the input's zero point folded in; an even number.
-    pub(super) bias: &'a [i32],
+    #[cfg_attr(target_arch = "arm", allow(dead_code, reason = "read by the calls' pointers"))]
+    bias: &'a [i32],
+    requantize: Channels<'a>,
+    /// Pairs of channels, and the last of an odd number, which is its own partner.
+    #[cfg(target_arch = "arm")]
+    calls: Calls,
+}
+
+/// How accumulators of a block's channels become outputs.
+#[derive(Clone, Copy)]
+pub(super) struct Channels<'a> {
     pub(super) multipliers: &'a [i32],
     /// The output's.
     pub(super) zero_point: i32,
     pub(super) bounds: (i32, i32),
 }
 
-impl<W: Weight> Block<'_, W> {
+impl<'a, W: Weight> Block<'a, W> {
+    /// # Panics
+    ///
+    /// If lengths do not fit together.
+    pub(super) fn new(weights: &'a [W], bias: &'a [i32], requantize: Channels<'a>) -> Self {
+        let channels = requantize.multipliers.len();
+        assert!(channels > 0 && bias.len() == channels.next_multiple_of(2));
+        let kernel_len = weights.len() / channels;
+        assert!(weights.len() == kernel_len * channels);
+        Self {
+            weights,
+            kernel_len,
+            bias,
+            requantize,
+            #[cfg(target_arch = "arm")]
+            calls: Calls::new(
+                weights,
+                kernel_len,
+                kernel_len / VECTOR * (PIXELS * VECTOR),
+                bias,
+                &requantize,
+            ),
+        }
+    }
+
     /// All channels of four pixels: `columns` is what they see, `places` is where their outputs lie.
     ///
     /// # Panics
     ///
     /// If lengths do not fit together.
     pub(super) fn multiply(&self, columns: &[i8], places: [usize; PIXELS], output: &mut [i8]) {
-        let channels = self.multipliers.len();
-        assert!(channels > 0);
-        let kernel_len = self.weights.len() / channels;
         assert!(
-            self.weights.len() == kernel_len * channels
-                && columns.len() == PIXELS * kernel_len.next_multiple_of(VECTOR)
-                && self.bias.len() == channels.next_multiple_of(2)
-                && have_room(places, channels, output)
+            columns.len() == PIXELS * self.kernel_len.next_multiple_of(VECTOR)
+                && have_room(places, self.requantize.multipliers.len(), output)
         );
         #[cfg(target_arch = "arm")]
-        self.native(kernel_len, columns, places, output);
-        #[cfg(not(target_arch = "arm"))]
-        self.computed(kernel_len, columns, places, output);
-    }
-
-    #[cfg(target_arch = "arm")]
-    #[allow(unsafe_code, reason = "a loop that the compiler does not find")]
-    fn native(&self, kernel_len: usize, columns: &[i8], places: [usize; PIXELS], output: &mut [i8]) {
-        let (pairs, single) = (self.bias.as_chunks::<2>().0, self.multipliers.len() % 2);
-        let (even, last) = pairs.split_at(pairs.len() - single);
-        for (pairs, second) in [(even, 1), (last, 0)] {
-            if pairs.is_empty() {
-                continue;
-            }
-            // The last of an odd number is its own partner.
-            let first = (1 - second) * 2 * even.len();
-            let bias = pairs.as_flattened().as_ptr_range();
-            let mut call = arm::Call {
-                bias: bias.start,
-                multipliers: self.multipliers[first..].as_ptr(),
-                output: output[first..].as_mut_ptr(),
-                bias_end: bias.end,
-                columns: columns.as_ptr(),
-                whole_end: columns[kernel_len / VECTOR * (PIXELS * VECTOR)..].as_ptr(),
-                tail: kernel_len % VECTOR,
-                kernel_bytes: second * kernel_len * size_of::<W>(),
-                second,
-                zero_point: self.zero_point,
-                bounds: [self.bounds.0, self.bounds.1],
-                places,
-            };
-            // SAFETY: the assertion above says that there are as many kernels of the columns' length, less what fills their
-            // last vectors, as multipliers, that biases are filled up to pairs, and that so many outputs fit from each place
-            // on. Nothing else refers to the output.
-            unsafe { W::MULTIPLY(&mut call, self.weights[first * kernel_len..].as_ptr()) };
+        #[allow(unsafe_code, reason = "a loop that the compiler does not find")]
+        // SAFETY: the assertions, here and where the block was made, say that there are kernels for all channels, of the
+        // columns' length less what fills their last vectors, and that so many outputs fit from each place on.
+        unsafe {
+            self.calls.run(W::MULTIPLY, columns, &places, output);
         }
+        #[cfg(not(target_arch = "arm"))]
+        self.computed(columns, places, output);
     }
 
     #[cfg(not(target_arch = "arm"))]
-    fn computed(&self, kernel_len: usize, columns: &[i8], places: [usize; PIXELS], output: &mut [i8]) {
+    fn computed(&self, columns: &[i8], places: [usize; PIXELS], output: &mut [i8]) {
         use crate::quantize::rescale;
-        let kernels = self.weights.chunks_exact(kernel_len).zip(self.bias).zip(self.multipliers);
+        let Channels { multipliers, zero_point, bounds: (min, max) } = self.requantize;
+        let kernels = self.weights.chunks_exact(self.kernel_len).zip(self.bias).zip(multipliers);
         for (channel, ((kernel, &bias), &multiplier)) in kernels.enumerate() {
             for (lane, place) in places.into_iter().enumerate() {
                 let vectors = columns.chunks_exact(VECTOR).skip(lane).step_by(PIXELS);
@@ -111,12 +122,17 @@ impl<W: Weight> Block<'_, W> {
                     .flatten()
                     .zip(kernel)
                     .fold(bias, |sum, (x, w)| sum.wrapping_add(w.widen() * i32::from(*x)));
-                output[place + channel] =
-                    (self.zero_point + rescale(sum, multiplier)).clamp(self.bounds.0, self.bounds.1) as i8;
+                output[place + channel] = (zero_point + rescale(sum, multiplier)).clamp(min, max) as i8;
             }
         }
     }
 }
+
+/// The loop for kernels of [neighbours](super::neighbours).
+#[cfg(target_arch = "arm")]
+pub(super) const NEIGHBOURS: arm::Multiply = arm::neighbours;
+#[cfg(target_arch = "arm")]
+pub(super) use arm::Calls;
 
 #[cfg(target_arch = "arm")]
 mod arm {
@@ -124,30 +140,93 @@ mod arm {
 
     use core::arch::asm;
 
-    use super::PIXELS;
+    use super::{Channels, PIXELS, VECTOR};
 
-    /// What the loops read, and walk along.
+    /// A loop: what a block's channels need, what pixels see, where outputs lie, and the output.
+    pub(crate) type Multiply = unsafe fn(&Call, *const i8, &[usize; PIXELS], *mut i8);
+
+    /// What the loops read.
     #[repr(C)]
     pub(crate) struct Call {
-        pub(super) bias: *const i32,
-        pub(super) multipliers: *const i32,
-        pub(super) output: *mut i8,
-        pub(super) bias_end: *const i32,
-        pub(super) columns: *const i8,
-        pub(super) whole_end: *const i8,
-        /// Weights that are left when whole vectors are multiplied.
-        pub(super) tail: usize,
+        bias: *const i32,
+        bias_end: *const i32,
         /// From a kernel to its partner's.
-        pub(super) kernel_bytes: usize,
+        kernel_bytes: usize,
+        multipliers: *const i32,
+        kernels: *const i8,
+        /// Of columns that fill vectors, in bytes.
+        whole: usize,
+        /// Weights that are left when whole vectors are multiplied.
+        tail: usize,
         /// From a channel to its partner.
-        pub(super) second: usize,
-        pub(super) zero_point: i32,
-        pub(super) bounds: [i32; 2],
-        pub(super) places: [usize; PIXELS],
+        second: usize,
+        zero_point: i32,
+        bounds: [i32; 2],
+        /// None, if no vector is whole; below, if their number is odd.
+        entry: i32,
+        /// The first channel.
+        first: usize,
+    }
+
+    /// What the loops read of pairs of channels, and of the last of an odd number, which is its own partner.
+    pub(crate) struct Calls([Call; 2]);
+
+    impl Calls {
+        /// `whole` is how many numbers fill vectors of what four pixels see.
+        pub(in super::super) fn new<W>(
+            weights: &[W],
+            kernel_len: usize,
+            whole: usize,
+            bias: &[i32],
+            requantize: &Channels<'_>,
+        ) -> Self {
+            let single = requantize.multipliers.len() % 2;
+            let (pairs, last) = bias.split_at(bias.len() - 2 * single);
+            let vectors = kernel_len / VECTOR;
+            Self([(pairs, 0, 1), (last, pairs.len(), 0)].map(|(bias, first, second)| Call {
+                bias: bias.as_ptr_range().start,
+                bias_end: bias.as_ptr_range().end,
+                multipliers: requantize.multipliers[first..].as_ptr(),
+                kernels: weights[first * kernel_len..].as_ptr().cast(),
+                whole,
+                tail: kernel_len % VECTOR,
+                kernel_bytes: second * kernel_len * size_of::<W>(),
+                second,
+                zero_point: requantize.zero_point,
+                bounds: [requantize.bounds.0, requantize.bounds.1],
+                entry: match (vectors, vectors % 2) {
+                    (0, _) => 0,
+                    (_, 0) => 1,
+                    _ => -1,
+                },
+                first,
+            }))
+        }
+
+        /// Runs a loop.
+        ///
+        /// # Safety
+        ///
+        /// There are biases, filled up to pairs, multipliers and kernels for as many channels as there is room for from each
+        /// place on, in the order that the loop wants; columns are as long as it makes of kernels.
+        pub(in super::super) unsafe fn run(
+            &self,
+            multiply: Multiply,
+            columns: &[i8],
+            places: &[usize; PIXELS],
+            output: &mut [i8],
+        ) {
+            for call in &self.0 {
+                if call.bias != call.bias_end {
+                    // SAFETY: as the caller promises. Nothing else refers to the output.
+                    unsafe { multiply(call, columns.as_ptr(), places, output.as_mut_ptr()) };
+                }
+            }
+        }
     }
 
     // r0 r2 r4 r6 and r8 r10 r12 lr accumulators; r1 columns; r3 r5 kernels; r7 end of columns, then tail; r9 biases; r11 call;
-    // q0 q1 weights; q2 q3 columns; q4 places; q5 q6 bounds.
+    // q0 q1 weights; q2 q3 columns; q4 places; q5 q6 bounds. On the stack: multipliers, output, columns and their end.
 
     /// Products of weights in q0 and q1 with what four pixels see, one after the other.
     macro_rules! products {
@@ -223,6 +302,9 @@ mod arm {
     macro_rules! tail_int8 {
         () => {
             concat!(
+                "ldr r7, [r11, #24]\n",
+                "cmp r7, #0\n",
+                "beq 6f\n",
                 "vctp.8 r7\n",
                 "vpstt\n",
                 "vldrbt.u8 q0, [r3]\n",
@@ -235,6 +317,9 @@ mod arm {
     macro_rules! tail_int16 {
         () => {
             concat!(
+                "ldr r7, [r11, #24]\n",
+                "cmp r7, #0\n",
+                "beq 6f\n",
                 "vctp.16 r7\n",
                 "vpstt\n",
                 "vldrht.u16 q0, [r3]\n",
@@ -258,8 +343,93 @@ mod arm {
         };
     }
 
+    /// Products of a vector of weights with what neighbours see.
+    macro_rules! four {
+        ($a:literal, $b:literal, $c:literal, $d:literal, $p:literal, $q:literal, $r:literal, $s:literal) => {
+            concat!(
+                "vldrh.u16 q7, [r3], #16\n",
+                "vmladava.s16 ",
+                $a,
+                ", q7, ",
+                $p,
+                "\n",
+                "vmladava.s16 ",
+                $b,
+                ", q7, ",
+                $q,
+                "\n",
+                "vmladava.s16 ",
+                $c,
+                ", q7, ",
+                $r,
+                "\n",
+                "vmladava.s16 ",
+                $d,
+                ", q7, ",
+                $s,
+                "\n",
+            )
+        };
+    }
+    macro_rules! two_channels {
+        ($p:literal, $q:literal, $r:literal, $s:literal) => {
+            concat!(
+                four!("r0", "r2", "r4", "r6", $p, $q, $r, $s),
+                four!("r8", "r10", "r12", "lr", $p, $q, $r, $s),
+            )
+        };
+    }
+    macro_rules! eight_channels {
+        ($a:literal, $b:literal, $c:literal, $d:literal, $e:literal, $f:literal) => {
+            concat!(
+                "vldrb.s16 q0, ",
+                $a,
+                "\n",
+                "vldrb.s16 q1, ",
+                $b,
+                "\n",
+                "vldrb.s16 q2, ",
+                $c,
+                "\n",
+                "vldrb.s16 q3, ",
+                $d,
+                "\n",
+                two_channels!("q0", "q1", "q2", "q3"),
+                "vldrb.s16 q0, ",
+                $e,
+                "\n",
+                two_channels!("q1", "q2", "q3", "q0"),
+                "vldrb.s16 q1, ",
+                $f,
+                "\n",
+                two_channels!("q2", "q3", "q0", "q1"),
+            )
+        };
+    }
+    /// The pointer is eight bytes behind, so that the last load moves it on.
+    macro_rules! three_columns {
+        () => {
+            concat!(
+                eight_channels!("[r1, #8]", "[r1, #24]", "[r1, #40]", "[r1, #56]", "[r1, #72]", "[r1, #88]"),
+                eight_channels!(
+                    "[r1, #16]",
+                    "[r1, #32]",
+                    "[r1, #48]",
+                    "[r1, #64]",
+                    "[r1, #80]",
+                    "[r1, #96]!"
+                ),
+            )
+        };
+    }
+    macro_rules! no_tail {
+        () => {
+            ""
+        };
+    }
+
     macro_rules! multiply {
-        ($(#[$doc:meta])* $name:ident, $weight:ty, $whole:ident, $tail:ident) => {
+        ($(#[$doc:meta])* $name:ident, $first:literal, $whole:ident, $tail:ident, $next:literal) => {
             $(#[$doc])*
             ///
             /// # Safety
@@ -267,38 +437,48 @@ mod arm {
             /// The pointers of the call are those of the slices that their names say; there are kernels, multipliers and room
             /// for outputs at each place for every bias, or for one of two if the second channel is the first.
             #[inline(never)]
-            pub(super) unsafe fn $name(call: &mut Call, kernels: *const $weight) {
+            pub(super) unsafe fn $name(
+                call: &Call,
+                columns: *const i8,
+                places: &[usize; PIXELS],
+                output: *mut i8,
+            ) {
                 // SAFETY: the caller promises that all of these can be read and written; registers that are no operands are
                 // saved and restored.
                 unsafe {
                     asm!(
                         "push {{r4-r11, lr}}",
-                        "vpush {{d8-d13}}",
+                        "vpush {{d8-d15}}",
                         "mov r11, r0",
-                        "mov r3, r1",
-                        "ldrd r1, r2, [r11, #40]",
-                        "vdup.32 q5, r1",
-                        "vdup.32 q6, r2",
-                        "vldrw.u32 q4, [r11, #48]",
+                        "vldrw.u32 q4, [r2]",
+                        "ldrd r4, r5, [r11, #36]",
+                        "vdup.32 q5, r4",
+                        "vdup.32 q6, r5",
+                        "ldr r4, [r11, #48]",
+                        "add r4, r3",
+                        "ldrd r5, r3, [r11, #12]",
+                        "ldr r7, [r11, #20]",
+                        $first,
+                        "add r7, r1",
+                        "push {{r1, r7}}",
+                        "push {{r4, r5}}",
                         "ldr r9, [r11]",
+                        "ldr r5, [r11, #8]",
+                        "add r5, r3",
                         // Two channels: the accumulators start with their biases.
                         "2:",
                         "ldrd r0, r8, [r9], #8",
-                        "ldrd r1, r7, [r11, #16]",
-                        "ldr r5, [r11, #28]",
-                        "add r5, r3",
+                        "ldrd r1, r7, [sp, #8]",
+                        "ldr r2, [r11, #44]",
+                        "cmp r2, #0",
                         "mov r2, r0",
                         "mov r4, r0",
                         "mov r6, r0",
                         "mov r10, r8",
                         "mov r12, r8",
                         "mov lr, r8",
-                        "cmp r1, r7",
-                        "beq 5f",
                         // An odd number of vectors begins in the middle.
-                        "sub r7, r1",
-                        "lsls r7, r7, #25",
-                        "ldr r7, [r11, #20]",
+                        "beq 5f",
                         "bmi 4f",
                         "3:",
                         $whole!(),
@@ -307,9 +487,6 @@ mod arm {
                         "cmp r1, r7",
                         "bne 3b",
                         "5:",
-                        "ldr r7, [r11, #24]",
-                        "cmp r7, #0",
-                        "beq 6f",
                         $tail!(),
                         "6:",
                         // Requantised, and a step to the next two channels.
@@ -317,8 +494,8 @@ mod arm {
                         "vmov q0[3], q0[1], r2, r6",
                         "vmov q1[2], q1[0], r8, r12",
                         "vmov q1[3], q1[1], r10, lr",
-                        "ldrd r0, r2, [r11, #4]", // multipliers, output
-                        "ldrd r4, r6, [r11, #32]", // second, zero point
+                        "ldrd r2, r0, [sp]", // output, multipliers
+                        "ldrd r4, r6, [r11, #28]", // second, zero point
                         "ldr r8, [r0]",
                         "ldr r10, [r0, r4, lsl #2]",
                         "vdup.32 q2, r8",
@@ -336,17 +513,18 @@ mod arm {
                         "vstrb.32 q0, [r2, q4]",
                         "adds r0, #8",
                         "adds r2, #2",
-                        "strd r0, r2, [r11, #4]",
-                        "ldr r8, [r11, #12]",
-                        "mov r3, r5",
+                        "strd r2, r0, [sp]",
+                        "ldrd r8, r4, [r11, #4]", // end of biases, to the partner
+                        $next,
                         "cmp r9, r8",
                         "bne 2b",
-                        "vpop {{d8-d13}}",
+                        "add sp, #16",
+                        "vpop {{d8-d15}}",
                         "pop {{r4-r11, lr}}",
                         inout("r0") call => _,
-                        inout("r1") kernels => _,
-                        out("r2") _,
-                        out("r3") _,
+                        inout("r1") columns => _,
+                        inout("r2") places => _,
+                        inout("r3") output => _,
                         out("r12") _,
                         out("d0") _, out("d1") _, out("d2") _, out("d3") _,
                         out("d4") _, out("d5") _, out("d6") _, out("d7") _,
@@ -358,10 +536,14 @@ mod arm {
 
     multiply!(
         /// Multiplies with kernels as they lie in flash: 14 instructions for sixteen weights of each channel.
-        int8, i8, whole_int8, tail_int8
+        int8, "", whole_int8, tail_int8, "mov r3, r5\nadd r5, r4"
     );
     multiply!(
         /// Multiplies with mixed kernels: 28 instructions for sixteen weights of each channel.
-        int16, i16, whole_int16, tail_int16
+        int16, "", whole_int16, tail_int16, "mov r3, r5\nadd r5, r4"
+    );
+    multiply!(
+        /// Multiplies [neighbours](super::super::neighbours): 72 instructions for sixteen channels of three columns.
+        neighbours, "subs r1, #8", three_columns, no_tail, ""
     );
 }
