@@ -126,7 +126,10 @@ impl<'a> Planner<'a> {
     fn request(&self, step: usize, cap: usize) -> (usize, bool) {
         let scratch = self.scratch[step];
         let words = cap.clamp(scratch.least, scratch.best);
-        if words >= scratch.whole || scratch.in_blocks {
+        if scratch.in_blocks {
+            return (words, cap < usize::MAX || !scratch.in_order_is_slower);
+        }
+        if words >= scratch.whole {
             return (words, true);
         }
         let Some((input, overlap)) = self.overlaps[step].first() else { return (words, false) };

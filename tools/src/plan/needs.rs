@@ -24,6 +24,8 @@ pub(super) struct Scratch {
     pub(super) whole: usize,
     /// Whether some kernels in RAM serve while the output overlaps the input: depthwise ones do.
     pub(super) in_blocks: bool,
+    /// Whether that costs time, since pixels of a map that is higher than wide are else taken column by column.
+    pub(super) in_order_is_slower: bool,
 }
 
 impl Scratch {
@@ -36,14 +38,16 @@ impl Scratch {
         if geometry.is_depthwise() {
             let least = geometry.depthwise_scratch_words(1);
             let whole = geometry.ample_scratch_words(geometry.output().channels, mixed);
+            let in_order_is_slower = geometry.output().height > geometry.output().width;
             let best = whole.min(BLOCK_WORDS.max(least));
-            return Self { least, overlapping: least, best, whole, in_blocks: true };
+            return Self { least, overlapping: least, best, whole, in_blocks: true, in_order_is_slower };
         }
         Self {
             least: geometry.least_scratch_words(narrow, mixed),
             overlapping: geometry.overlap_scratch_words(narrow, mixed),
             best: best(geometry, narrow, mixed),
             in_blocks: false,
+            in_order_is_slower: false,
             whole: if narrow || mixed {
                 block(geometry, narrow, mixed, geometry.output().channels)
             } else {
