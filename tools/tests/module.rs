@@ -271,6 +271,25 @@ fn a_convolution_at_the_end_has_the_scratch_that_it_needs() {
     }
 }
 
+/// Sums and products of a tensor with itself, of int8 and int16 elements.
+#[test]
+fn a_tensor_that_is_read_twice() {
+    let graph = Build::new(&[1, 2, 3, 3])
+        .weights("w", &[2, 2, 1, 1])
+        .node("Add", "x x", "a")
+        .node("Conv", "a w", "c")
+        .node("Mul", "c c", "m")
+        .node("Conv", "m w", "y");
+    for (name, int16) in [("twice", Int16::None), ("twice_wide", Int16::Named(vec!["x".into()]))] {
+        let samples: Vec<Vec<f32>> = inputs::noise(2, [3, 3], 8);
+        let samples: Vec<&[f32]> = samples.iter().map(Vec::as_slice).collect();
+        let file = Path::new("graph");
+        let options = Options { int16, ..Options::default() };
+        let model = Model::new(file, file, graph.clone().load().unwrap(), &samples, &options).unwrap();
+        assert_equal(&run_module(name, &model, &samples, &[]), &model.scores(&samples));
+    }
+}
+
 #[test]
 fn a_range_that_was_changed_does_not_compile() {
     let model = model("models/digits.onnx", "models/digits.calibrate.npy");

@@ -103,6 +103,9 @@ fn nothing_is_overwritten_before_its_last_reader() {
             assert!(plan.ram_bytes() <= ram, "{}: {} of {ram}", model.path.display(), plan.ram_bytes());
             run(&plan);
         }
+        let there_and_back =
+            model.plan.clone().within(sizes.least_ram_bytes).unwrap().within(usize::MAX).unwrap();
+        assert_eq!(there_and_back.id(), model.plan.id());
         assert_eq!(model.plan.clone().within(sizes.least_ram_bytes - 1).unwrap_err(), sizes.least_ram_bytes);
     }
 }

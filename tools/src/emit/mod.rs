@@ -120,7 +120,7 @@ impl Writer<'_> {
             source.escape_debug()
         )?;
         out.write_str(
-            "#![allow(\n    dead_code,\n    missing_copy_implementations,\n    clippy::single_range_in_vec_init,\n    clippy::unreadable_literal\n)]\n\n",
+            "#![allow(\n    dead_code,\n    long_running_const_eval,\n    missing_copy_implementations,\n    clippy::single_range_in_vec_init,\n    clippy::unreadable_literal\n)]\n\n",
         )?;
         let words = words(body);
         let mut names: Vec<&str> = LIBRARY.iter().copied().filter(|&name| words.contains(name)).collect();

@@ -107,10 +107,15 @@ impl Writer<'_> {
         }
         parts.push(("output".into(), &self.plan.places[layer.output]));
         part(out, &parts)?;
-        let tensors = layer.inputs.iter().map(|id| {
-            let number = inputs.iter().position(|input| input == id).unwrap_or_default();
-            self.elements(*id, &name(number))
-        });
+        let twice = inputs.len() < layer.inputs.len();
+        if twice {
+            writeln!(out, "        let input = &*{};", self.elements(inputs[0], "input"))?;
+        }
+        let tensors = layer
+            .inputs
+            .iter()
+            .enumerate()
+            .map(|(number, &id)| if twice { name(0) } else { self.elements(id, &name(number)) });
         let mut arguments: Vec<String> = tensors.collect();
         arguments.extend(self.routing_argument(layer));
         arguments.extend(scratch_argument(layer, scratch));

@@ -42,7 +42,7 @@ pub(super) fn place(items: &[Item], pairs: &[Pair]) -> Placement {
     orders[2].sort_by_key(|&id| (Reverse(items[id].steps.end), Reverse(items[id].words)));
     orders[3].sort_by_key(|&id| (Reverse(items[id].words), Reverse(items[id].steps.end)));
     orders[4].sort_by_key(|&id| Reverse(items[id].steps.clone().map(|step| search.words_at(step)).max()));
-    let mut best: Option<Placement> = None;
+    let mut best: Option<(Placement, Vec<usize>)> = None;
     for mut order in orders {
         for _ in 0..search.rounds() {
             let placement = search.in_order(&order);
@@ -51,16 +51,40 @@ pub(super) fn place(items: &[Item], pairs: &[Pair]) -> Placement {
                 .iter()
                 .position(|&id| placement.starts[id] + items[id].words == placement.words)
                 .unwrap_or_default();
-            if best.as_ref().is_none_or(|best| placement.words < best.words) {
-                best = Some(placement);
+            if best.as_ref().is_none_or(|(best, _)| placement.words < best.words) {
+                best = Some((placement, order.clone()));
             }
-            if highest == 0 || best.as_ref().is_some_and(|best| best.words <= least) {
+            if highest == 0 || best.as_ref().is_some_and(|(best, _)| best.words <= least) {
                 break;
             }
             order[..=highest].rotate_right(1);
         }
     }
-    best.unwrap_or(Placement { starts: Vec::new(), words: 0 })
+    let Some((mut best, mut best_order)) = best else {
+        return Placement { starts: Vec::new(), words: 0 };
+    };
+    // Those orders may lead back to where they came from. From the best on, items go to other places in the order by chance,
+    // the same every time.
+    let mut state = 1_u64;
+    let mut chance = |end: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % end
+    };
+    for _ in 0..2 * search.rounds() {
+        if items.len() < 2 || best.words <= least {
+            break;
+        }
+        let mut order = best_order.clone();
+        for _ in 0..=chance(3) {
+            let id = order.remove(chance(items.len()));
+            order.insert(chance(items.len()), id);
+        }
+        let placement = search.in_order(&order);
+        if placement.words <= best.words {
+            (best, best_order) = (placement, order);
+        }
+    }
+    best
 }
 
 struct Search<'a> {

@@ -37,9 +37,10 @@ impl<'a> Planner<'a> {
         Self { network, lifetimes, scratch, overlaps }
     }
 
-    /// The smallest arena.
+    /// The smallest arena, which is not always that of the least scratch: the search may miss the best.
     pub(super) fn least(&self) -> Layout {
-        self.layout(0, 0)
+        let layouts = self.caps().into_iter().map(|cap| self.layout(cap, 0));
+        layouts.min_by_key(|layout| layout.arena).unwrap_or_else(|| self.layout(0, 0))
     }
 
     /// The smallest arena with all the scratch that makes layers faster.
@@ -53,11 +54,7 @@ impl<'a> Planner<'a> {
         if fastest.arena <= words {
             return Some(fastest);
         }
-        let mut caps: Vec<usize> =
-            self.scratch.iter().flat_map(|s| [s.least, s.overlapping, s.best, s.whole]).collect();
-        caps.extend([0, usize::MAX]);
-        caps.sort_unstable();
-        caps.dedup();
+        let caps = self.caps();
         let mut fitting = None;
         let (mut low, mut high) = (0, caps.len());
         while low < high {
@@ -70,7 +67,16 @@ impl<'a> Planner<'a> {
                 high = middle;
             }
         }
-        fitting
+        fitting.or_else(|| Some(self.least()).filter(|least| least.arena <= words))
+    }
+
+    /// All bounds on scratch that make a difference.
+    fn caps(&self) -> Vec<usize> {
+        let words = self.scratch.iter().flat_map(|s| [s.least, s.overlapping, s.best, s.whole]);
+        let mut caps: Vec<usize> = words.chain([0, usize::MAX]).collect();
+        caps.sort_unstable();
+        caps.dedup();
+        caps
     }
 
     /// Lays everything out, with no more scratch for a layer than it needs or the cap says; where the arena may be larger than
@@ -243,8 +249,6 @@ pub(super) fn lifetimes(network: &QuantizedNetwork) -> Vec<Option<Range<usize>>>
         }
         extend(layer.output, step);
     }
-    if let Some(last) = network.layers.len().checked_sub(1) {
-        extend(network.output, last);
-    }
+    extend(network.output, network.layers.len());
     lifetimes
 }

@@ -51,6 +51,8 @@ pub struct Plan {
     pub weights: Vec<u8>,
     /// Place of each layer's weights in the file.
     pub weight_places: Vec<Range<usize>>,
+    /// Layers whose operands are taken in another order than the network's.
+    swapped: Vec<usize>,
     /// Words of the smallest arena, and of the one with which the network is fastest.
     arenas: [usize; 2],
 }
@@ -74,6 +76,7 @@ impl Plan {
             routing_weights,
             weights,
             weight_places,
+            swapped: Vec::new(),
             arenas,
         }
         .with(fastest)
@@ -95,19 +98,18 @@ impl Plan {
 
     fn with(mut self, layout: Layout) -> Self {
         let Layout { places, scratch, arena } = layout;
+        for layer in std::mem::take(&mut self.swapped) {
+            swap_operands(&mut self.network.layers[layer]);
+        }
         // Sums and products are taken in place of their first operand.
-        for layer in &mut self.network.layers {
-            let Layer { op, inputs, output, .. } = layer;
-            if let [a, b] = inputs[..]
-                && places[b] == places[*output]
-                && a != b
+        for (index, layer) in self.network.layers.iter_mut().enumerate() {
+            let commutes = matches!(layer.op, Op::Add { .. } | Op::Mul { per_channel: false, .. });
+            if commutes
+                && places[layer.inputs[1]] == places[layer.output]
+                && layer.inputs[0] != layer.inputs[1]
             {
-                match op {
-                    Op::Add { operands, .. } => operands.swap(0, 1),
-                    Op::Mul { per_channel: false, .. } => {}
-                    _ => continue,
-                }
-                inputs.swap(0, 1);
+                swap_operands(layer);
+                self.swapped.push(index);
             }
         }
         Self { places, scratch, arena, ..self }
@@ -201,6 +203,13 @@ impl Plan {
             (&self.network, &self.places, &self.scratch, &self.routing_places, &self.weight_places)
         ));
         hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+fn swap_operands(layer: &mut Layer) {
+    layer.inputs.swap(0, 1);
+    if let Op::Add { operands, .. } = &mut layer.op {
+        operands.swap(0, 1);
     }
 }
 
