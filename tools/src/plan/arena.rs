@@ -21,6 +21,19 @@ pub(super) struct Pair {
     pub(super) overlap: Overlap,
 }
 
+impl Pair {
+    /// Words of both, as far as they can share any.
+    pub(super) fn words_together(overlap: &Overlap, input: usize, output: usize) -> usize {
+        let before = output.max(input + overlap.before);
+        overlap.after.map_or(before, |after| before.min(input.max(output + after)))
+    }
+}
+
+/// Whether two ranges have something in common.
+pub(super) fn meet(a: &Range<usize>, b: &Range<usize>) -> bool {
+    a.start < b.end && b.start < a.end
+}
+
 /// Where every item begins, and the words of all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Placement {
@@ -41,7 +54,8 @@ pub(super) fn place(items: &[Item], pairs: &[Pair]) -> Placement {
     orders[1].sort_by_key(|&id| (items[id].steps.start, Reverse(items[id].words)));
     orders[2].sort_by_key(|&id| (Reverse(items[id].steps.end), Reverse(items[id].words)));
     orders[3].sort_by_key(|&id| (Reverse(items[id].words), Reverse(items[id].steps.end)));
-    orders[4].sort_by_key(|&id| Reverse(items[id].steps.clone().map(|step| search.words_at(step)).max()));
+    orders[4]
+        .sort_by_cached_key(|&id| Reverse(items[id].steps.clone().map(|step| search.words_at(step)).max()));
     let mut best: Option<(Placement, Vec<usize>)> = None;
     for mut order in orders {
         for _ in 0..search.rounds() {
@@ -89,20 +103,25 @@ pub(super) fn place(items: &[Item], pairs: &[Pair]) -> Placement {
 
 struct Search<'a> {
     items: &'a [Item],
-    pairs: &'a [Pair],
     /// For each item those that are needed at the same time.
     others: Vec<Vec<usize>>,
+    /// For each item the pairs that it is one of.
+    pairs_of: Vec<Vec<Pair>>,
 }
 
 impl<'a> Search<'a> {
-    fn new(items: &'a [Item], pairs: &'a [Pair]) -> Self {
-        let meet = |a: &Item, b: &Item| a.steps.start < b.steps.end && b.steps.start < a.steps.end;
+    fn new(items: &'a [Item], pairs: &[Pair]) -> Self {
         let others = (0..items.len())
             .map(|id| {
-                (0..items.len()).filter(|&other| other != id && meet(&items[id], &items[other])).collect()
+                (0..items.len())
+                    .filter(|&other| other != id && meet(&items[id].steps, &items[other].steps))
+                    .collect()
             })
             .collect();
-        Self { items, pairs, others }
+        let of = |id: usize| {
+            pairs.iter().copied().filter(|pair| [pair.input, pair.output].contains(&id)).collect()
+        };
+        Self { items, others, pairs_of: (0..items.len()).map(of).collect() }
     }
 
     /// Orders that are tried, fewer for large networks.
@@ -122,9 +141,8 @@ impl<'a> Search<'a> {
         // An output can lie in one of its layer's inputs.
         let saved = |step: usize| -> usize {
             let outputs = (0..self.items.len()).filter(|&id| self.items[id].steps.start == step);
-            let most =
-                |id| self.pairs.iter().filter(|pair| pair.output == id).map(|pair| self.saved(pair)).max();
-            outputs.filter_map(most).sum()
+            let inputs = |id: usize| self.pairs_of[id].iter().filter(move |pair| pair.output == id);
+            outputs.filter_map(|id| inputs(id).map(|pair| self.saved(pair)).max()).sum()
         };
         (0..steps).map(|step| self.words_at(step).saturating_sub(saved(step))).max().unwrap_or(0)
     }
@@ -132,9 +150,7 @@ impl<'a> Search<'a> {
     /// Words that a pair shares at most.
     fn saved(&self, Pair { input, output, overlap }: &Pair) -> usize {
         let [input, output] = [input, output].map(|&id| self.items[id].words);
-        let before = output.max(input + overlap.before);
-        let after = overlap.after.map(|after| input.max(output + after));
-        (input + output).saturating_sub(after.map_or(before, |after| before.min(after)))
+        (input + output).saturating_sub(Pair::words_together(overlap, input, output))
     }
 
     /// Each item at the lowest place that is left for it.
@@ -160,7 +176,7 @@ impl<'a> Search<'a> {
     /// Places at which an item may overlap the other of its pair.
     fn beside(&self, id: usize, other: usize, start: usize) -> Vec<usize> {
         let mut places = Vec::new();
-        for Pair { input, output, overlap } in self.pairs {
+        for Pair { input, output, overlap } in &self.pairs_of[id] {
             let Overlap { before, after, step } = *overlap;
             if (*input, *output) == (other, id) {
                 // The nearest before, and the farthest.
@@ -184,7 +200,7 @@ impl<'a> Search<'a> {
         if a_start + self.items[a].words <= b_start || b_start + self.items[b].words <= a_start {
             return true;
         }
-        self.pairs.iter().any(|pair| {
+        self.pairs_of[a].iter().any(|pair| {
             ((pair.input, pair.output) == (a, b) && pair.overlap.allows(a_start, b_start))
                 || ((pair.input, pair.output) == (b, a) && pair.overlap.allows(b_start, a_start))
         })

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use condconv::Overlap;
 
-use super::arena::{Item, Pair, Placement, place};
+use super::arena::{Item, Pair, Placement, meet, place};
 use super::needs::{self, Scratch};
 use crate::graph::ValueId;
 use crate::quantized::QuantizedNetwork;
@@ -149,9 +149,7 @@ impl<'a> Planner<'a> {
         }
         // All kernels at once take more scratch, but less for tensors.
         let [input, output] = [*input, self.network.layers[step].output].map(|id| self.words(id));
-        let together = overlap.after.map_or(output.max(input + overlap.before), |after| {
-            output.max(input + overlap.before).min(input.max(output + after))
-        });
+        let together = Pair::words_together(overlap, input, output);
         if words < scratch.best && together + scratch.overlapping < input + output + words {
             (scratch.overlapping, true)
         } else {
@@ -178,11 +176,8 @@ impl<'a> Planner<'a> {
             }
             start = start.max(place.end);
         }
-        let output = &layout.places[layer.output];
-        let overlapping = layer
-            .inputs
-            .iter()
-            .any(|&id| layout.places[id].start < output.end && output.start < layout.places[id].end);
+        let places = &layout.places;
+        let overlapping = layer.inputs.iter().any(|&id| meet(&places[id], &places[layer.output]));
         let words = if largest.len() >= scratch.whole {
             scratch.whole
         } else if overlapping && scratch.reads_flash() {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use serde::Serialize;
 
+use super::arena::meet;
 use super::{Plan, layout};
 
 /// Something in the arena.
@@ -87,8 +88,4 @@ impl Plan {
         });
         roles.collect()
     }
-}
-
-fn meet(a: &Range<usize>, b: &Range<usize>) -> bool {
-    a.start < b.end && b.start < a.end
 }

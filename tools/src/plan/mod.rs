@@ -11,7 +11,8 @@ use std::ops::Range;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::quantized::{Kernels, Layer, Op, QuantizedNetwork};
+use crate::quantized::{Kernels, Layer, Op, QuantizedNetwork, Routing};
+use arena::{Item, Placement};
 use layout::{Layout, Planner};
 pub use map::{Placed, Role};
 
@@ -90,10 +91,11 @@ impl Plan {
     /// The least RAM that the network can run in, if it is more.
     pub fn within(self, ram_bytes: usize) -> Result<Self, usize> {
         let words = ram_bytes.saturating_sub(self.ram_bytes_with(0)) / 4;
-        let Some(layout) = Planner::new(&self.network).within(words) else {
-            return Err(self.ram_bytes_with(self.arenas[0]));
-        };
-        Ok(self.with(layout))
+        let [least, _] = self.arenas;
+        match if words < least { None } else { Planner::new(&self.network).within(words) } {
+            Some(layout) => Ok(self.with(layout)),
+            None => Err(self.ram_bytes_with(least)),
+        }
     }
 
     fn with(mut self, layout: Layout) -> Self {
@@ -219,34 +221,15 @@ fn place_routing_weights(network: &QuantizedNetwork) -> (Vec<Range<usize>>, usiz
         let layers = network.layers.iter().enumerate();
         layers.filter(move |(_, layer)| layer.op.experts().is_some_and(|experts| experts.routing == id))
     };
-    let lifetime = |id: usize| Some(uses(id).next()?.0..uses(id).next_back()?.0 + 1);
-    let lifetimes: Vec<Option<Range<usize>>> = (0..network.routings.len()).map(lifetime).collect();
-    let mut places: Vec<Range<usize>> = Vec::new();
-    for (id, routing) in network.routings.iter().enumerate() {
-        let at_the_same_time = places
-            .iter()
-            .zip(&lifetimes)
-            .filter(|(_, other)| overlap(other.as_ref(), lifetimes[id].as_ref()))
-            .map(|(place, _)| place.clone());
-        places.push(lowest_gap(at_the_same_time.collect(), routing.bias.len()));
-    }
-    let size = places.iter().map(|place| place.end).max().unwrap_or(0);
-    (places, size)
-}
-
-/// The lowest place of that length outside all that is taken.
-fn lowest_gap(mut taken: Vec<Range<usize>>, len: usize) -> Range<usize> {
-    taken.sort_by_key(|place| place.start);
-    let mut start = 0;
-    for place in taken {
-        if start + len <= place.start {
-            break;
-        }
-        start = start.max(place.end);
-    }
-    start..start + len
-}
-
-fn overlap(a: Option<&Range<usize>>, b: Option<&Range<usize>>) -> bool {
-    matches!((a, b), (Some(a), Some(b)) if a.start < b.end && b.start < a.end)
+    let item = |(id, routing): (usize, &Routing)| Item {
+        words: routing.bias.len(),
+        steps: match (uses(id).next(), uses(id).next_back()) {
+            (Some((first, _)), Some((last, _))) => first..last + 1,
+            _ => 0..0,
+        },
+    };
+    let items: Vec<Item> = network.routings.iter().enumerate().map(item).collect();
+    let Placement { starts, words } = arena::place(&items, &[]);
+    let places = starts.iter().zip(&items).map(|(&start, item)| start..start + item.words).collect();
+    (places, words)
 }
