@@ -66,11 +66,9 @@ pub(crate) fn convolve<X: Element, W: Element, Y: Element>(
     let group_outputs = out_shape.channels / groups;
     // Neighbouring taps of a row are one run of memory unless something lies between them.
     let whole_rows = geometry.whole_rows();
-    let backwards = tensors.backwards();
-    let at = |i: usize, len: usize| if backwards { len - 1 - i } else { i };
-    for y in (0..out_shape.height).map(|y| at(y, out_shape.height)) {
+    for y in tensors.in_order(out_shape.height) {
         let (rows, first_row) = geometry.rows(y);
-        for x in (0..out_shape.width).map(|x| at(x, out_shape.width)) {
+        for x in tensors.in_order(out_shape.width) {
             let (columns, first_column) = geometry.columns(x);
             let (taps, run) = if whole_rows { (1, columns.len() * depth) } else { (columns.len(), depth) };
             let pixel = (y * out_shape.width + x) * out_shape.channels;

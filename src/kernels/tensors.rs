@@ -33,8 +33,16 @@ impl<'a, X: Element, Y: Element> Tensors<'a, X, Y> {
 
     /// Whether pixels are to be taken from the last to the first: where the output begins after the input in one memory.
     #[inline(always)]
+    #[cfg(not(condconv_kernels = "portable"))]
     pub(crate) const fn backwards(&self) -> bool {
         self.backwards
+    }
+
+    /// So many rows, or pixels of a row, in the order in which they are to be taken.
+    #[inline(always)]
+    pub(crate) fn in_order(&self, len: usize) -> impl Iterator<Item = usize> + use<'a, X, Y> {
+        let backwards = self.backwards;
+        (0..len).map(move |i| if backwards { len - 1 - i } else { i })
     }
 
     /// Whether writing the output destroys what has been read of the input, so that each pixel has to be read once and for

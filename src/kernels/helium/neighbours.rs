@@ -107,11 +107,8 @@ impl<'a> Neighbours<'a> {
         tensors: &mut Tensors<'_, i8, i8>,
     ) {
         let shape = self.geometry.output;
-        let fours = shape.width.div_ceil(PIXELS);
-        let backwards = tensors.backwards();
-        let at = |i: usize, len: usize| if backwards { len - 1 - i } else { i };
-        for y in (0..shape.height).map(|y| at(y, shape.height)) {
-            for four in (0..fours).map(|four| at(four, fours)) {
+        for y in tensors.in_order(shape.height) {
+            for four in tensors.in_order(shape.width.div_ceil(PIXELS)) {
                 let x = (PIXELS * four).min(shape.width - PIXELS);
                 self.put(tensors.input(), y, x, columns);
                 let place = (y * shape.width + x) * shape.channels + first;
