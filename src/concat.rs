@@ -89,6 +89,14 @@ impl<X: Element, Y: Element> ConcatPart<X, Y> {
         self.input.pixels() * self.output_channels
     }
 
+    /// The layer for one row.
+    #[inline]
+    #[must_use]
+    pub const fn row(mut self) -> Self {
+        self.input.height = 1;
+        self
+    }
+
     /// Writes this part of the output and leaves the rest as it is.
     ///
     /// # Panics

@@ -38,6 +38,10 @@ impl<'a, X: Element, Y: Element> Convolution<'a, X, Y> {
         self.geometry
     }
 
+    pub(crate) const fn row(self, y: usize) -> Self {
+        Self { geometry: self.geometry.row(y), ..self }
+    }
+
     pub(crate) const fn scratch_words(&self, mixed: bool) -> usize {
         self.geometry.least_scratch_words(Self::NARROW, mixed)
     }
@@ -136,6 +140,14 @@ impl<'a, X: Element, Y: Element> Conv2d<'a, X, Y> {
     #[must_use]
     pub const fn output_len(&self) -> usize {
         self.geometry().output().len()
+    }
+
+    /// The layer that computes row `y` alone, from the rows of its input that [`Geometry::row_window`] says.
+    #[inline]
+    #[must_use]
+    pub const fn row(mut self, y: usize) -> Self {
+        self.convolution = self.convolution.row(y);
+        self
     }
 
     /// Words of scratch that the layer needs.

@@ -77,6 +77,14 @@ impl<'a, X: Element, Y: Element> DepthwiseConv2d<'a, X, Y> {
         self.geometry().output().len()
     }
 
+    /// The layer that computes row `y` alone, from the rows of its input that [`Geometry::row_window`] says.
+    #[inline]
+    #[must_use]
+    pub const fn row(mut self, y: usize) -> Self {
+        self.convolution = self.convolution.row(y);
+        self
+    }
+
     /// Words of scratch that the layer needs to prepare four channels at a time.
     #[must_use]
     pub const fn scratch_words(&self) -> usize {

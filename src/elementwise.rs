@@ -98,6 +98,14 @@ impl<A: Element, B: Element, Y: Element> Add<A, B, Y> {
         self.shape.len()
     }
 
+    /// The layer for one row.
+    #[inline]
+    #[must_use]
+    pub const fn row(mut self) -> Self {
+        self.shape.height = 1;
+        self
+    }
+
     /// Adds two tensors.
     ///
     /// # Panics
@@ -210,6 +218,14 @@ impl<'a, A: Element, B: Element, Y: Element> Mul<'a, A, B, Y> {
     #[must_use]
     pub const fn factor_len(&self) -> usize {
         if self.per_channel { self.shape.channels } else { self.shape.len() }
+    }
+
+    /// The layer for one row.
+    #[inline]
+    #[must_use]
+    pub const fn row(mut self) -> Self {
+        self.shape.height = 1;
+        self
     }
 
     /// Multiplies two tensors.

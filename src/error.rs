@@ -15,6 +15,8 @@ pub enum LayerError {
     KernelLargerThanInput,
     /// A pooling window meets nothing but padding.
     EmptyWindow,
+    /// Rows are dropped before others are computed from them, or computed from none.
+    Rows,
     /// Input or output channels are not a multiple of the number of groups, or a depthwise layer's output
     /// channels differ from its input channels.
     Groups,
@@ -45,6 +47,7 @@ impl LayerError {
             Self::TooLarge => "an extent exceeds 2^24 or a tensor has 2^31 elements or more",
             Self::KernelLargerThanInput => "the kernel is larger than the padded input",
             Self::EmptyWindow => "a pooling window meets nothing but padding",
+            Self::Rows => "rows are dropped before others are computed from them, or computed from none",
             Self::Groups => "channels and groups do not match",
             Self::WeightLength => "the number of weights does not match the shape",
             Self::TableLength => "a table does not have one entry per channel or expert",

@@ -67,6 +67,7 @@ mod overlap;
 mod pooling;
 mod quantize;
 mod routing;
+mod rows;
 mod shape;
 mod softmax;
 
@@ -79,13 +80,14 @@ pub use elementwise::{Add, Mul, Operand};
 pub use error::{LayerError, checked};
 pub use kernel_source::StaticKernels;
 pub use linear::{CondLinear, Linear};
-pub use memory::{Aligned, Placed, disjoint, elements, none_meet};
+pub use memory::{Aligned, Placed, disjoint, elements, none_meet, rows};
 pub use mixing::Experts;
 pub use observe::{Observer, RoutingTrace};
 pub use overlap::Overlap;
 pub use pooling::{AveragePool2d, GlobalAveragePool, MaxPool2d};
 pub use quantize::{Element, Requantize, WeightSums};
 pub use routing::{Gate, Routing, RoutingLogit, RoutingWeight, SigmoidGate, SoftmaxGate, sigmoid};
+pub use rows::{RowProgress, RowSchedule, RowStep, RowTensor, RowWindow};
 pub use shape::{Geometry, Padding, Shape, Window};
 pub use softmax::Softmax;
 

@@ -106,3 +106,25 @@ pub fn elements<X: Element, const LEN: usize>(words: &mut [i32]) -> &mut [X; LEN
         None => panic!("the words are fewer than the tensor"),
     }
 }
+
+/// The rows of a tensor, or those of it that are kept, where they begin where some words do.
+///
+/// ```
+/// let mut words = [0x0403_0201, 0x0605];
+/// let rows = condconv::rows::<i8, 3, 2>(&mut words);
+/// # if cfg!(target_endian = "little") {
+/// assert_eq!(rows, &[[1, 2, 3], [4, 5, 6]]);
+/// # }
+/// ```
+///
+/// # Panics
+///
+/// If there are not words enough.
+#[inline(always)]
+#[must_use]
+pub fn rows<X: Element, const ROW: usize, const ROWS: usize>(words: &mut [i32]) -> &mut [[X; ROW]; ROWS] {
+    match X::of_words(words).as_chunks_mut().0.first_chunk_mut() {
+        Some(rows) => rows,
+        None => panic!("the words are fewer than the rows"),
+    }
+}

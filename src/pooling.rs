@@ -132,6 +132,14 @@ impl<X: Element> MaxPool2d<X> {
         self.geometry.output().len()
     }
 
+    /// The layer that computes row `y` alone, from the rows of its input that [`Geometry::row_window`] says.
+    #[inline]
+    #[must_use]
+    pub const fn row(mut self, y: usize) -> Self {
+        self.geometry = self.geometry.row(y);
+        self
+    }
+
     /// Pools an NHWC tensor.
     ///
     /// # Panics
@@ -230,6 +238,14 @@ impl<'a, X: Element, Y: Element> AveragePool2d<'a, X, Y> {
     #[must_use]
     pub const fn output_len(&self) -> usize {
         self.geometry.output().len()
+    }
+
+    /// The layer that computes row `y` alone, from the rows of its input that [`Geometry::row_window`] says.
+    #[inline]
+    #[must_use]
+    pub const fn row(mut self, y: usize) -> Self {
+        self.geometry = self.geometry.row(y);
+        self
     }
 
     /// Pools an NHWC tensor.
