@@ -88,7 +88,7 @@ docs:
 host:
 	cargo test --workspace
 	set -e; for kernels in scalar dsp helium; do \
-	    CONDCONV_KERNELS=$$kernels cargo test --package condconv --test properties --test overlap --test bounds --test errors; done
+	    CONDCONV_KERNELS=$$kernels cargo test --package condconv --test properties --test overlap --test rows --test bounds --test errors; done
 
 examples:
 	set -e; for example in $(EXAMPLES); do cargo run --example $$example; done
