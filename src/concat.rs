@@ -89,14 +89,6 @@ impl<X: Element, Y: Element> ConcatPart<X, Y> {
         self.input.pixels() * self.output_channels
     }
 
-    /// The layer for one row.
-    #[inline]
-    #[must_use]
-    pub const fn row(mut self) -> Self {
-        self.input.height = 1;
-        self
-    }
-
     /// Writes this part of the output and leaves the rest as it is.
     ///
     /// # Panics
@@ -105,6 +97,18 @@ impl<X: Element, Y: Element> ConcatPart<X, Y> {
     #[inline]
     pub fn infer(&self, input: &[X], output: &mut [Y]) {
         assert!(input.len() == self.input_len() && output.len() == self.output_len());
+        self.copy(input, output);
+    }
+
+    /// Writes this part of one row.
+    ///
+    /// # Panics
+    ///
+    /// If a slice is not one row of the layer's shape.
+    #[inline]
+    pub fn infer_row(&self, input: &[X], output: &mut [Y]) {
+        let pixels = self.input.width;
+        assert!(input.len() == self.input.row_len() && output.len() == pixels * self.output_channels);
         self.copy(input, output);
     }
 

@@ -38,8 +38,8 @@ impl<'a, X: Element, Y: Element> Convolution<'a, X, Y> {
         self.geometry
     }
 
-    pub(crate) const fn row(self, y: usize) -> Self {
-        Self { geometry: self.geometry.row(y), ..self }
+    pub(crate) const fn row(&self, y: usize) -> Self {
+        Self { geometry: self.geometry.row(y), ..*self }
     }
 
     pub(crate) const fn scratch_words(&self, mixed: bool) -> usize {
@@ -142,14 +142,6 @@ impl<'a, X: Element, Y: Element> Conv2d<'a, X, Y> {
         self.geometry().output().len()
     }
 
-    /// The layer that computes row `y` alone, from the rows of its input that [`Geometry::row_window`] says.
-    #[inline]
-    #[must_use]
-    pub const fn row(mut self, y: usize) -> Self {
-        self.convolution = self.convolution.row(y);
-        self
-    }
-
     /// Words of scratch that the layer needs.
     #[must_use]
     pub const fn scratch_words(&self) -> usize {
@@ -166,6 +158,19 @@ impl<'a, X: Element, Y: Element> Conv2d<'a, X, Y> {
         self.convolution.check(input, output);
         assert!(scratch.len() >= self.scratch_words());
         self.convolution.infer(self.kernels, scratch, Tensors::apart(input, output));
+    }
+
+    /// Convolves row `y` alone, from the rows of the input that [`Geometry::row_window`] says.
+    ///
+    /// # Panics
+    ///
+    /// If a slice is not of these rows' shape, or the scratch shorter than [`scratch_words`](Self::scratch_words).
+    #[inline(never)]
+    pub fn infer_row(&self, y: usize, input: &[X], scratch: &mut [i32], output: &mut [Y]) {
+        let row = self.convolution.row(y);
+        row.check(input, output);
+        assert!(scratch.len() >= self.scratch_words());
+        row.infer(self.kernels, scratch, Tensors::apart(input, output));
     }
 }
 

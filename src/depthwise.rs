@@ -77,14 +77,6 @@ impl<'a, X: Element, Y: Element> DepthwiseConv2d<'a, X, Y> {
         self.geometry().output().len()
     }
 
-    /// The layer that computes row `y` alone, from the rows of its input that [`Geometry::row_window`] says.
-    #[inline]
-    #[must_use]
-    pub const fn row(mut self, y: usize) -> Self {
-        self.convolution = self.convolution.row(y);
-        self
-    }
-
     /// Words of scratch that the layer needs to prepare four channels at a time.
     #[must_use]
     pub const fn scratch_words(&self) -> usize {
@@ -101,6 +93,19 @@ impl<'a, X: Element, Y: Element> DepthwiseConv2d<'a, X, Y> {
         self.convolution.check(input, output);
         assert!(scratch.len() >= self.scratch_words());
         self.convolution.infer_depthwise(self.kernels, scratch, Tensors::apart(input, output));
+    }
+
+    /// Convolves row `y` alone, from the rows of the input that [`Geometry::row_window`] says.
+    ///
+    /// # Panics
+    ///
+    /// If a slice is not of these rows' shape, or the scratch shorter than [`scratch_words`](Self::scratch_words).
+    #[inline(never)]
+    pub fn infer_row(&self, y: usize, input: &[X], scratch: &mut [i32], output: &mut [Y]) {
+        let row = self.convolution.row(y);
+        row.check(input, output);
+        assert!(scratch.len() >= self.scratch_words());
+        row.infer_depthwise(self.kernels, scratch, Tensors::apart(input, output));
     }
 }
 

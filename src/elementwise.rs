@@ -98,14 +98,6 @@ impl<A: Element, B: Element, Y: Element> Add<A, B, Y> {
         self.shape.len()
     }
 
-    /// The layer for one row.
-    #[inline]
-    #[must_use]
-    pub const fn row(mut self) -> Self {
-        self.shape.height = 1;
-        self
-    }
-
     /// Adds two tensors.
     ///
     /// # Panics
@@ -114,6 +106,17 @@ impl<A: Element, B: Element, Y: Element> Add<A, B, Y> {
     #[inline]
     pub fn infer(&self, a: &[A], b: &[B], output: &mut [Y]) {
         assert!(a.len() == self.input_len() && b.len() == a.len() && output.len() == self.output_len());
+        self.add(a, b, output);
+    }
+
+    /// Adds two rows.
+    ///
+    /// # Panics
+    ///
+    /// If a slice is not one row of the layer's shape.
+    #[inline]
+    pub fn infer_row(&self, a: &[A], b: &[B], output: &mut [Y]) {
+        assert!(a.len() == self.shape.row_len() && b.len() == a.len() && output.len() == a.len());
         self.add(a, b, output);
     }
 
@@ -220,14 +223,6 @@ impl<'a, A: Element, B: Element, Y: Element> Mul<'a, A, B, Y> {
         if self.per_channel { self.shape.channels } else { self.shape.len() }
     }
 
-    /// The layer for one row.
-    #[inline]
-    #[must_use]
-    pub const fn row(mut self) -> Self {
-        self.shape.height = 1;
-        self
-    }
-
     /// Multiplies two tensors.
     ///
     /// # Panics
@@ -238,6 +233,18 @@ impl<'a, A: Element, B: Element, Y: Element> Mul<'a, A, B, Y> {
         assert!(
             a.len() == self.input_len() && b.len() == self.factor_len() && output.len() == self.output_len()
         );
+        self.multiply(a, b, output);
+    }
+
+    /// Multiplies two rows, or a row by one number a channel.
+    ///
+    /// # Panics
+    ///
+    /// If a slice is not one row of the layer's shape.
+    #[inline]
+    pub fn infer_row(&self, a: &[A], b: &[B], output: &mut [Y]) {
+        let factors = if self.per_channel { self.shape.channels } else { self.shape.row_len() };
+        assert!(a.len() == self.shape.row_len() && b.len() == factors && output.len() == a.len());
         self.multiply(a, b, output);
     }
 

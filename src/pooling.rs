@@ -132,14 +132,6 @@ impl<X: Element> MaxPool2d<X> {
         self.geometry.output().len()
     }
 
-    /// The layer that computes row `y` alone, from the rows of its input that [`Geometry::row_window`] says.
-    #[inline]
-    #[must_use]
-    pub const fn row(mut self, y: usize) -> Self {
-        self.geometry = self.geometry.row(y);
-        self
-    }
-
     /// Pools an NHWC tensor.
     ///
     /// # Panics
@@ -149,6 +141,16 @@ impl<X: Element> MaxPool2d<X> {
     pub fn infer(&self, input: &[X], output: &mut [X]) {
         assert!(input.len() == self.input_len() && output.len() == self.output_len());
         kernels::max_pool(&self.geometry, Tensors::apart(input, output));
+    }
+
+    /// Pools row `y` alone, from the rows of the input that [`Geometry::row_window`] says.
+    ///
+    /// # Panics
+    ///
+    /// If a slice is not of these rows' shape.
+    #[inline(never)]
+    pub fn infer_row(&self, y: usize, input: &[X], output: &mut [X]) {
+        Self { geometry: self.geometry.row(y), ..*self }.infer(input, output);
     }
 }
 
@@ -240,14 +242,6 @@ impl<'a, X: Element, Y: Element> AveragePool2d<'a, X, Y> {
         self.geometry.output().len()
     }
 
-    /// The layer that computes row `y` alone, from the rows of its input that [`Geometry::row_window`] says.
-    #[inline]
-    #[must_use]
-    pub const fn row(mut self, y: usize) -> Self {
-        self.geometry = self.geometry.row(y);
-        self
-    }
-
     /// Pools an NHWC tensor.
     ///
     /// # Panics
@@ -264,6 +258,16 @@ impl<'a, X: Element, Y: Element> AveragePool2d<'a, X, Y> {
             requantize,
             Tensors::apart(input, output),
         );
+    }
+
+    /// Pools row `y` alone, from the rows of the input that [`Geometry::row_window`] says.
+    ///
+    /// # Panics
+    ///
+    /// If a slice is not of these rows' shape.
+    #[inline(never)]
+    pub fn infer_row(&self, y: usize, input: &[X], output: &mut [Y]) {
+        Self { geometry: self.geometry.row(y), ..*self }.infer(input, output);
     }
 }
 

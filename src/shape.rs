@@ -42,6 +42,12 @@ impl Shape {
         self.height * self.width
     }
 
+    /// Number of elements of a row.
+    #[must_use]
+    pub const fn row_len(&self) -> usize {
+        self.width * self.channels
+    }
+
     /// Number of elements.
     #[must_use]
     #[allow(clippy::len_without_is_empty)]

@@ -69,7 +69,7 @@ fn convolutions<X: Number + PartialEq>(geometries: impl Strategy<Value = Geometr
             let mut scratch = vec![-1; words.max(layer.scratch_words())];
             layer.infer(&input, &mut scratch, &mut expected);
             agree(&geometry, &input, &expected, |y, rows, output| {
-                layer.row(y).infer(rows, &mut vec![-1; words.max(layer.scratch_words())], output);
+                layer.infer_row(y, rows, &mut vec![-1; words.max(layer.scratch_words())], output);
             })?;
         }
         Ok(())
@@ -84,7 +84,7 @@ fn depthwise<X: Number + PartialEq>(geometries: impl Strategy<Value = Geometry>)
         for words in [layer.scratch_words(), geometry.depthwise_scratch_words(geometry.output().channels)] {
             layer.infer(&input, &mut vec![-1; words], &mut expected);
             agree(&geometry, &input, &expected, |y, rows, output| {
-                layer.row(y).infer(rows, &mut vec![-1; words], output);
+                layer.infer_row(y, rows, &mut vec![-1; words], output);
             })?;
         }
 
@@ -92,12 +92,12 @@ fn depthwise<X: Number + PartialEq>(geometries: impl Strategy<Value = Geometry>)
         let (shape, window) = (geometry.input(), geometry.window());
         let Ok(pool) = MaxPool2d::<X>::new(shape, window) else { return Ok(()) };
         pool.infer(&input, &mut expected);
-        agree(&geometry, &input, &expected, |y, rows, output| pool.row(y).infer(rows, output))?;
+        agree(&geometry, &input, &expected, |y, rows, output| pool.infer_row(y, rows, output))?;
         let multipliers: Vec<i32> = (1..=window.taps() as i32).map(|taps| (1 << 24) / taps).collect();
         let requantize = Requantize::new(&multipliers, zero_point, X::MIN, X::MAX).unwrap();
         let pool = AveragePool2d::<X, X>::new(shape, window, zero_point, 8, requantize).unwrap();
         pool.infer(&input, &mut expected);
-        agree(&geometry, &input, &expected, |y, rows, output| pool.row(y).infer(rows, output))
+        agree(&geometry, &input, &expected, |y, rows, output| pool.infer_row(y, rows, output))
     });
 }
 
@@ -122,18 +122,18 @@ fn rows_of_sums_products_and_parts() {
         let add = Add::<i8, i8, i8>::new(shape, Operand::new(5, 150), Operand::new(3, 200), 8, -5, -100, 120);
         let add = add.unwrap();
         add.infer(&a, &b, &mut expected);
-        agree(&geometry, &a, &expected, |y, a, output| add.row().infer(a, &b[row(y)], output))?;
+        agree(&geometry, &a, &expected, |y, a, output| add.infer_row(a, &b[row(y)], output))?;
 
         let requantize = Requantize::new(&[1 << 25], -5, -100, 120).unwrap();
         let mul = Mul::<i8, i8, i8>::new(shape, 7, false, 3, requantize).unwrap();
         mul.infer(&a, &b, &mut expected);
-        agree(&geometry, &a, &expected, |y, a, output| mul.row().infer(a, &b[row(y)], output))?;
+        agree(&geometry, &a, &expected, |y, a, output| mul.infer_row(a, &b[row(y)], output))?;
 
         let mut expected = vec![77; 4 * 15];
         let part = ConcatPart::<i8, i8>::new(shape, 4, 1, Operand::new(0, 300), 8, 2).unwrap();
         part.infer(&a, &mut expected);
         let wider = Geometry::new(shape, 4, Window::new([1, 1]), 1).unwrap();
-        agree(&wider, &a, &expected, |_, a, output| part.row().infer(a, output))
+        agree(&wider, &a, &expected, |_, a, output| part.infer_row(a, output))
     });
 }
 

@@ -1,7 +1,7 @@
 //! Brings the networks and the machine's memory map into the program.
 
 use std::path::PathBuf;
-use std::{env, error, fs};
+use std::{env, error, fs, io};
 
 fn main() -> Result<(), Box<dyn error::Error>> {
     let networks =
@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn error::Error>> {
     println!("cargo::rerun-if-env-changed=CONDCONV_MEMORY");
     let memory = env::var("CONDCONV_MEMORY").ok();
 
-    fs::write(out.join("networks.rs"), modules(&networks))?;
+    fs::write(out.join("networks.rs"), modules(&networks)?)?;
     fs::write(out.join("memory.x"), memory_map(&machine, memory.as_deref())?)?;
 
     println!("cargo::rustc-link-search={}", out.display());
@@ -27,17 +27,19 @@ fn variable(name: &str, meaning: &str) -> Result<String, String> {
     env::var(name).map_err(|_| format!("set {name} to {meaning}"))
 }
 
-/// A module for each network, and `for_networks!`, which hands all their names to another macro.
-fn modules(paths: &str) -> String {
+/// A module for each network, and `for_networks!`, which hands all their names to another macro, each with how its input
+/// arrives: `whole` or in `rows`.
+fn modules(paths: &str) -> io::Result<String> {
     let (mut modules, mut names) = (String::new(), String::new());
     for (number, path) in env::split_paths(paths).enumerate() {
         modules += &format!("#[path = {path:?}]\npub mod network_{number};\n");
-        names += &format!(" network_{number}");
+        let in_rows = fs::read_to_string(path)?.contains("\npub const ROW_LEN: usize");
+        names += &format!(" network_{number} {}", if in_rows { "rows" } else { "whole" });
     }
-    modules
-        + &format!(
-            "#[allow(unused_macros)]\nmacro_rules! for_networks {{ ($macro:ident) => {{ $macro! {{{names} }} }} }}\n"
-        )
+    modules += &format!(
+        "#[allow(unused_macros)]\nmacro_rules! for_networks {{ ($macro:ident) => {{ $macro! {{{names} }} }} }}\n"
+    );
+    Ok(modules)
 }
 
 /// The memory of QEMU's machines, or no more of it than bytes of data and of stack. The stack lies below the data, so that an

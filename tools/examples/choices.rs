@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("|---|---|---|---|---|---|");
     for (group, subjects) in groups {
         for (choice, int16, ranges) in CHOICES {
-            let options = Options { int16, ranges: ranges.into(), ram: None };
+            let options = Options { int16, ranges: ranges.into(), ram: None, rows: false };
             let (mut sum, mut worst, mut agreement, mut ram) = (0.0, f64::INFINITY, 0.0, 0);
             for subject in &subjects {
                 let import = onnx::load(&subject.onnx)?;

@@ -160,7 +160,7 @@ fn every_operator_gives_the_bits_of_the_host_executor() {
 fn int16_tensors_give_the_bits_of_the_host_executor() {
     let names = ["input", "/stem/conv/Conv", "/pointwise1/conv/Conv", "/depthwise3/conv/Conv"];
     let int16 = Int16::Named(names.map(String::from).to_vec());
-    let options = Options { int16, ranges: RangeMethod::Mse.into(), ram: None };
+    let options = Options { int16, ranges: RangeMethod::Mse.into(), ram: None, rows: false };
     let file = |name: &str| Path::new(ROOT).join("models").join(name);
     let model = Model::load(&file("watch.onnx"), &file("watch.calibrate.npy"), &options).unwrap();
     let samples = read_samples(&file("watch.test.npy"), &model.import).unwrap();

@@ -301,7 +301,8 @@ fn ranges_of_int16_tensors_are_refused() {
     {
         let range = NamedRange { name: name.clone(), method: RangeMethod::Mse };
         let ranges = Ranges { method: RangeMethod::MinMax, named: vec![range] };
-        let error = fixture("branches_legacy", &Options { int16: choice, ranges, ram: None }).unwrap_err();
+        let error = fixture("branches_legacy", &Options { int16: choice, ranges, ram: None, rows: false })
+            .unwrap_err();
         let Error::Quantize { source: QuantizeError::Name(NameError::Wide(wide)), .. } = &error else {
             panic!("{error}")
         };

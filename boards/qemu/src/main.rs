@@ -20,8 +20,9 @@ use condconv::{Observer, RoutingWeight};
 use condconv_qemu::{open, print_list, read_sample};
 use cortex_m_rt::entry;
 use network_0 as network;
-use network_0::{INPUT_LEN, Network};
+use network_0::{INPUT_LEN, Network, OUTPUT_LEN};
 use semihosting::experimental::env;
+use semihosting::fs::File;
 use semihosting::io::{self, Read};
 use semihosting::{print, println, process};
 
@@ -57,8 +58,11 @@ fn run(network: &mut Network) -> io::Result<()> {
     }
     let mut correct = 0;
     for _ in 0..count {
-        read_sample(&mut samples, network::quantize, network.input_mut())?;
-        let scores = if traced { network.infer_observed(&mut PrintRouting) } else { network.infer() };
+        let scores = if traced {
+            infer(network, &mut samples, &mut PrintRouting)?
+        } else {
+            infer(network, &mut samples, &mut ())?
+        };
         let prediction = network::argmax(scores);
         print!("sample {prediction} ");
         print_list(scores);
@@ -74,6 +78,38 @@ fn run(network: &mut Network) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Runs the network on the next sample.
+macro_rules! define_infer {
+    (network_0 whole) => {
+        fn infer<'n>(
+            network: &'n mut Network,
+            samples: &mut File,
+            observer: &mut impl Observer,
+        ) -> io::Result<&'n [i16; OUTPUT_LEN]> {
+            read_sample(samples, network::quantize, network.input_mut())?;
+            Ok(network.infer_observed(observer))
+        }
+    };
+    (network_0 rows) => {
+        fn infer<'n>(
+            network: &'n mut Network,
+            samples: &mut File,
+            observer: &mut impl Observer,
+        ) -> io::Result<&'n [i16; OUTPUT_LEN]> {
+            let mut result = Ok(());
+            let read = |_: usize, row: &mut [_; network::ROW_LEN]| {
+                if result.is_ok() {
+                    result = read_sample(samples, network::quantize, row);
+                }
+            };
+            let scores = network.infer_observed(read, observer);
+            result.map(|()| scores)
+        }
+    };
+}
+
+for_networks!(define_infer);
 
 /// Prints routing weights as they are chosen.
 #[derive(Clone, Copy, Debug)]

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::npy::NpyError;
 use crate::onnx::ImportError;
+use crate::plan::WholeInput;
 use crate::quantize::QuantizeError;
 use crate::reference::ReferenceError;
 
@@ -46,6 +47,14 @@ pub enum Error {
         ram_bytes: usize,
         /// What is needed.
         least_ram_bytes: usize,
+    },
+    /// The first layers cannot run row by row.
+    #[error("{model}: {source}, so that it cannot arrive row by row; leave --rows out")]
+    Rows {
+        /// The ONNX file.
+        model: PathBuf,
+        /// Why.
+        source: WholeInput,
     },
     /// There is nothing to measure on.
     #[error("--int16 auto measures on calibration inputs; give them with --calibrate")]

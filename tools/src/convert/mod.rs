@@ -98,12 +98,17 @@ impl Model {
         let Quantized { network, trade } =
             quantize(&float, &calibration, &options.int16).map_err(in_quantizer)?;
         options.ranges.check(&float, &network.tensors).map_err(|error| in_quantizer(error.into()))?;
-        let plan = match options.ram {
-            Some(ram_bytes) => Plan::new(network)
-                .within(ram_bytes)
-                .map_err(|least_ram_bytes| Error::Ram { model: path.into(), ram_bytes, least_ram_bytes })?,
-            None => Plan::new(network),
-        };
+        let mut plan = Plan::new(network);
+        if options.rows {
+            plan = plan.row_by_row().map_err(|source| Error::Rows { model: path.into(), source })?;
+        }
+        if let Some(ram_bytes) = options.ram {
+            plan = plan.within(ram_bytes).map_err(|least_ram_bytes| Error::Ram {
+                model: path.into(),
+                ram_bytes,
+                least_ram_bytes,
+            })?;
+        }
         Ok(Self {
             path: path.into(),
             calibrate: calibrate.into(),

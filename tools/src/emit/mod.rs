@@ -2,6 +2,7 @@
 
 mod layers;
 mod network;
+mod rows;
 mod text;
 
 use std::collections::HashSet;
@@ -39,6 +40,9 @@ const LIBRARY: &[&str] = &[
     "Requantize",
     "Routing",
     "RoutingWeight",
+    "RowSchedule",
+    "RowTensor",
+    "RowWindow",
     "Shape",
     "SigmoidGate",
     "Softmax",
@@ -50,14 +54,17 @@ const LIBRARY: &[&str] = &[
     "disjoint",
     "elements",
     "none_meet",
+    "rows",
 ];
 
 /// Constants of every module, whose names no layer may take.
-const RESERVED: [&str; 13] = [
+const RESERVED: [&str; 15] = [
     "GENERATOR",
     "PLAN_ID",
     "INPUT_SHAPE",
     "INPUT_LEN",
+    "ROW_LEN",
+    "ROWS",
     "INPUT",
     "OUTPUT_SHAPE",
     "OUTPUT_LEN",
@@ -101,6 +108,9 @@ impl Writer<'_> {
         self.constants(&mut body)?;
         self.edges(&mut body)?;
         self.network(&mut body)?;
+        if let Some(rows) = &self.plan.rows {
+            self.schedule(&mut body, rows)?;
+        }
         for id in 0..self.plan.network.routings.len() {
             self.routing(&mut body, id)?;
         }
@@ -162,6 +172,10 @@ impl Writer<'_> {
             &format!("pub const INPUT_SHAPE: Shape = {};", shape(input.shape)),
         )?;
         item(out, "Elements of the input.", &format!("pub const INPUT_LEN: usize = {};", input.shape.len()))?;
+        if self.plan.rows.is_some() {
+            let row = input.shape.row_len();
+            item(out, "Elements of a row of the input.", &format!("pub const ROW_LEN: usize = {row};"))?;
+        }
         item(
             out,
             "Scale and zero point of the input.",
@@ -238,15 +252,19 @@ impl Writer<'_> {
         };
         writeln!(out, "/// Quantises one number of the input.\n#[must_use]")?;
         writeln!(out, "pub const fn quantize(real: f32) -> {input} {{\n    INPUT.{quantize}(real)\n}}\n")?;
-        writeln!(out, "/// Quantises an input that comes as bytes, NHWC: byte 200 is the number 200.")?;
-        writeln!(out, "pub fn quantize_u8(bytes: &[u8; INPUT_LEN], input: &mut [{input}; INPUT_LEN]) {{")?;
+        let (what, len) = match self.plan.rows {
+            Some(_) => ("a row of the input", "ROW_LEN"),
+            None => ("an input", "INPUT_LEN"),
+        };
+        writeln!(out, "/// Quantises {what} that comes as bytes, NHWC: byte 200 is the number 200.")?;
+        writeln!(out, "pub fn quantize_u8(bytes: &[u8; {len}], input: &mut [{input}; {len}]) {{")?;
         if element == ElementType::I8 {
             writeln!(out, "    static TABLE: [i8; 256] = INPUT.byte_table();")?;
         }
         writeln!(out, "    for (value, byte) in input.iter_mut().zip(bytes) {{")?;
         writeln!(out, "        *value = {byte};\n    }}\n}}\n")?;
-        writeln!(out, "/// Quantises an input, NHWC.")?;
-        writeln!(out, "pub fn quantize_f32(reals: &[f32; INPUT_LEN], input: &mut [{input}; INPUT_LEN]) {{")?;
+        writeln!(out, "/// Quantises {what}, NHWC.")?;
+        writeln!(out, "pub fn quantize_f32(reals: &[f32; {len}], input: &mut [{input}; {len}]) {{")?;
         out.write_str(
             r"    for (value, real) in input.iter_mut().zip(reals) {
         *value = quantize(*real);

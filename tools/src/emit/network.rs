@@ -35,6 +35,27 @@ impl Writer<'_> {
             }
             writeln!(out, "        }}\n    }}\n")?;
         }
+        match &plan.rows {
+            Some(_) => self.infer_by_row(out)?,
+            None => self.infer_whole(out)?,
+        }
+        for step in plan.network.steps().into_iter().filter(|step| !plan.runs_by_row(*step)) {
+            match step {
+                Step::Routing(id) => self.route_step(out, id)?,
+                Step::Layer(index) => self.layer_step(out, index)?,
+            }
+        }
+        let output = self.words(&plan.places[plan.network.output]);
+        writeln!(out, "        elements(&mut self.{output})\n    }}")?;
+        if let Some(rows) = &plan.rows {
+            self.run_rows(out, rows)?;
+        }
+        writeln!(out, "}}")
+    }
+
+    /// The beginning of `infer` for an input that is there before.
+    fn infer_whole(&self, out: &mut String) -> fmt::Result {
+        let plan = self.plan;
         let element = plan.network.tensors[plan.network.input].element.rust_name();
         out.write_str(
             "    /// The input, NHWC, to be written before each inference: layers reuse its memory.\n",
@@ -54,15 +75,7 @@ impl Writer<'_> {
     /// Runs the network on its input and tells the observer of each step.
     pub fn infer_observed(&mut self, observer: &mut impl Observer) -> &[i16; OUTPUT_LEN] {
 ",
-        )?;
-        for step in plan.network.steps() {
-            match step {
-                Step::Routing(id) => self.route_step(out, id)?,
-                Step::Layer(index) => self.layer_step(out, index)?,
-            }
-        }
-        let output = self.words(&plan.places[plan.network.output]);
-        writeln!(out, "        elements(&mut self.{output})\n    }}\n}}")
+        )
     }
 
     fn route_step(&self, out: &mut String, id: usize) -> fmt::Result {
@@ -193,7 +206,7 @@ impl Writer<'_> {
         format!("self.routing[{}]", range(&self.plan.routing_places[id]))
     }
 
-    fn words(&self, words: &Range<usize>) -> String {
+    pub(super) fn words(&self, words: &Range<usize>) -> String {
         format!("arena[{}]", range(words))
     }
 }

@@ -6,6 +6,7 @@ use condconv::Overlap;
 
 use super::arena::{Item, Pair, Placement, meet, place};
 use super::needs::{self, Scratch};
+use super::rows::{self, RowPlan};
 use crate::graph::ValueId;
 use crate::quantized::QuantizedNetwork;
 
@@ -23,6 +24,7 @@ pub(super) struct Layout {
 #[derive(Debug)]
 pub(super) struct Planner<'a> {
     network: &'a QuantizedNetwork,
+    rows: Option<&'a RowPlan>,
     lifetimes: Vec<Option<Range<usize>>>,
     scratch: Vec<Scratch>,
     /// The inputs that a layer may write over, and at which distances in words.
@@ -30,11 +32,26 @@ pub(super) struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    pub(super) fn new(network: &'a QuantizedNetwork) -> Self {
-        let lifetimes = lifetimes(network);
+    pub(super) fn new(network: &'a QuantizedNetwork, rows: Option<&'a RowPlan>) -> Self {
+        let lifetimes = lifetimes(network, rows);
         let scratch = network.layers.iter().map(|layer| Scratch::of(network, layer)).collect();
-        let overlaps = (0..network.layers.len()).map(|step| overlaps(network, &lifetimes, step)).collect();
-        Self { network, lifetimes, scratch, overlaps }
+        let overlaps = (0..network.layers.len())
+            .map(|step| if step < by_row(rows) { Vec::new() } else { overlaps(network, &lifetimes, step) })
+            .collect();
+        Self { network, rows, lifetimes, scratch, overlaps }
+    }
+
+    /// Words that are needed while layers run row by row.
+    pub(super) fn words_by_row(&self) -> usize {
+        let tensors = rows::tensors(self.network, by_row(self.rows)).map(|id| self.words(id));
+        tensors.sum::<usize>() + self.scratch_by_row(0)
+    }
+
+    /// Words of scratch for layers that run row by row, one at a time: kernels are read from flash or, if they do not lie there in
+    /// whole words and there is room, are all at hand, so that columns are made once.
+    fn scratch_by_row(&self, cap: usize) -> usize {
+        let scratch = self.scratch[..by_row(self.rows)].iter();
+        scratch.map(|scratch| cap.clamp(scratch.least, scratch.overlapping)).max().unwrap_or(0)
     }
 
     /// The smallest arena, which is not always that of the least scratch: the search may miss the best.
@@ -92,10 +109,16 @@ impl<'a> Planner<'a> {
         let item_of = |id: ValueId| tensors.binary_search(&id).unwrap_or_default();
         let mut pairs = Vec::new();
         let mut layers_of = Vec::new();
-        for (step, layer) in network.layers.iter().enumerate() {
+        let by_row = by_row(self.rows);
+        let words = self.scratch_by_row(cap);
+        if words > 0 {
+            layers_of.push(0..by_row);
+            items.push(Item { words, steps: 0..by_row });
+        }
+        for (step, layer) in network.layers.iter().enumerate().skip(by_row) {
             let (words, may_overlap) = self.request(step, cap);
             if words > 0 {
-                layers_of.push(step);
+                layers_of.push(step..step + 1);
                 items.push(Item { words, steps: step..step + 1 });
             }
             let overlaps = self.overlaps[step].iter().filter(|_| may_overlap);
@@ -112,11 +135,11 @@ impl<'a> Planner<'a> {
             places[id] = range(item);
         }
         let mut scratch = vec![0..0; network.layers.len()];
-        for (item, step) in (tensors.len()..).zip(layers_of) {
-            scratch[step] = range(item);
+        for (item, layers) in (tensors.len()..).zip(layers_of) {
+            scratch[layers].fill(range(item));
         }
         let mut layout = Layout { places, scratch, arena: words };
-        for step in 0..network.layers.len() {
+        for step in by_row..network.layers.len() {
             self.grow(step, arena.max(words), &mut layout);
         }
         let ends = layout.places.iter().chain(&layout.scratch).map(|place| place.end);
@@ -125,7 +148,9 @@ impl<'a> Planner<'a> {
     }
 
     fn words(&self, id: ValueId) -> usize {
-        self.network.tensors[id].bytes().div_ceil(4)
+        let tensor = &self.network.tensors[id];
+        let kept = self.rows.and_then(|rows| rows.kept(self.network, id)).unwrap_or(tensor.shape.height);
+        (tensor.shape.row_len() * kept * tensor.element.bytes()).div_ceil(4)
     }
 
     /// Words of scratch for a layer, and whether its output may overlap its input then.
@@ -192,6 +217,11 @@ impl<'a> Planner<'a> {
     }
 }
 
+/// The first layers, if they run row by row.
+fn by_row(rows: Option<&RowPlan>) -> usize {
+    rows.map_or(0, |rows| rows.layers)
+}
+
 /// The inputs that a layer may write over since it is the last to read them.
 fn overlaps(
     network: &QuantizedNetwork,
@@ -222,8 +252,8 @@ fn in_words(Overlap { before, after, step }: Overlap, element_bytes: usize) -> O
 }
 
 /// The steps (layers, in their order) during which each tensor is needed. The network's input is there before the
-/// first, its output after the last.
-pub(super) fn lifetimes(network: &QuantizedNetwork) -> Vec<Option<Range<usize>>> {
+/// first, its output after the last. Layers that run row by row run together.
+pub(super) fn lifetimes(network: &QuantizedNetwork, rows: Option<&RowPlan>) -> Vec<Option<Range<usize>>> {
     let mut lifetimes: Vec<Option<Range<usize>>> = vec![None; network.tensors.len()];
     let mut extend = |id: ValueId, step: usize| {
         let lifetime = lifetimes[id].get_or_insert(step..step + 1);
@@ -245,5 +275,9 @@ pub(super) fn lifetimes(network: &QuantizedNetwork) -> Vec<Option<Range<usize>>>
         extend(layer.output, step);
     }
     extend(network.output, network.layers.len());
+    for id in rows.iter().flat_map(|rows| rows::tensors(network, rows.layers)) {
+        let end = lifetimes[id].as_ref().map_or(0, |steps| steps.end);
+        lifetimes[id] = Some(0..end.max(by_row(rows)));
+    }
     lifetimes
 }

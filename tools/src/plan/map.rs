@@ -40,10 +40,10 @@ impl Plan {
     pub fn memory_map(&self) -> Vec<Placed> {
         let network = &self.network;
         let mut map = Vec::new();
-        for (id, lifetime) in layout::lifetimes(network).into_iter().enumerate() {
+        for (id, lifetime) in layout::lifetimes(network, self.rows.as_ref()).into_iter().enumerate() {
             let Some(steps) = lifetime else { continue };
             let writer = network.layers.iter().position(|layer| layer.output == id);
-            let start = writer.map_or(0, |step| 2 * step + usize::from(self.overlaps(step)));
+            let start = 2 * steps.start + usize::from(writer.is_some_and(|step| self.overlaps(step)));
             let last = steps.end - 1;
             let overwritten = network.layers.get(last).is_some_and(|layer| {
                 layer.output != id && meet(&self.places[layer.output], &self.places[id])
@@ -52,7 +52,13 @@ impl Plan {
             let name = network.tensors[id].onnx_name.clone();
             map.push(Placed { name, words: self.places[id].clone(), moments: start..end });
         }
-        for (step, words) in self.scratch.iter().enumerate().filter(|(_, words)| !words.is_empty()) {
+        let by_row = self.rows.as_ref().map_or(0, |rows| rows.layers);
+        if let Some(words) = self.scratch[..by_row].first().filter(|words| !words.is_empty()) {
+            let name = "scratch of the layers that run row by row".into();
+            map.push(Placed { name, words: words.clone(), moments: 0..2 * by_row });
+        }
+        let scratch = self.scratch.iter().enumerate().skip(by_row);
+        for (step, words) in scratch.filter(|(_, words)| !words.is_empty()) {
             let name = format!("scratch of {}", network.layers[step].name);
             map.push(Placed { name, words: words.clone(), moments: 2 * step..2 * step + 2 });
         }
@@ -69,7 +75,7 @@ impl Plan {
     /// What each word of the arena is used for while each layer runs; none for words that are free.
     #[must_use]
     pub fn roles(&self) -> Vec<Vec<Option<Role>>> {
-        let lifetimes = layout::lifetimes(&self.network);
+        let lifetimes = layout::lifetimes(&self.network, self.rows.as_ref());
         let layers = self.network.layers.iter().enumerate();
         let roles = layers.map(|(step, layer)| {
             let mut roles = vec![None; self.arena];

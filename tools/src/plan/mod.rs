@@ -4,6 +4,7 @@ mod arena;
 mod layout;
 mod map;
 mod needs;
+mod rows;
 mod weights;
 
 use std::ops::Range;
@@ -11,10 +12,11 @@ use std::ops::Range;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::quantized::{Kernels, Layer, Op, QuantizedNetwork, Routing};
+use crate::quantized::{Kernels, Layer, Op, QuantizedNetwork, Routing, Step};
 use arena::{Item, Placement};
 use layout::{Layout, Planner};
 pub use map::{Placed, Role};
+pub use rows::{RowPlan, WholeInput};
 
 /// What a network needs; part of every report.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -44,6 +46,8 @@ pub struct Plan {
     pub scratch: Vec<Range<usize>>,
     /// Words of the arena.
     pub arena: usize,
+    /// The first layers, if they run row by row.
+    pub rows: Option<RowPlan>,
     /// Place of each routing function's weights among all that are kept.
     pub routing_places: Vec<Range<usize>>,
     /// Routing weights that are kept at a time.
@@ -54,8 +58,17 @@ pub struct Plan {
     pub weight_places: Vec<Range<usize>>,
     /// Layers whose operands are taken in another order than the network's.
     swapped: Vec<usize>,
-    /// Words of the smallest arena, and of the one with which the network is fastest.
-    arenas: [usize; 2],
+    /// How far layers may run row by row, what is best first.
+    choices: Vec<Choice>,
+}
+
+/// Some first layers that run row by row, or none, and words of the smallest arena for that and of the one with which the
+/// network is fastest.
+#[derive(Debug, Clone)]
+struct Choice {
+    rows: Option<RowPlan>,
+    least: usize,
+    fastest: usize,
 }
 
 impl Plan {
@@ -63,9 +76,9 @@ impl Plan {
     /// only.
     #[must_use]
     pub fn new(network: QuantizedNetwork) -> Self {
-        let planner = Planner::new(&network);
-        let (least, fastest) = (planner.least(), planner.fastest());
-        let arenas = [least.arena, fastest.arena];
+        let planner = Planner::new(&network, None);
+        let fastest = planner.fastest();
+        let choices = vec![Choice { rows: None, least: planner.least().arena, fastest: fastest.arena }];
         let (routing_places, routing_weights) = place_routing_weights(&network);
         let (weights, weight_places) = weights::place(&network);
         Self {
@@ -73,14 +86,40 @@ impl Plan {
             places: Vec::new(),
             scratch: Vec::new(),
             arena: 0,
+            rows: None,
             routing_places,
             routing_weights,
             weights,
             weight_places,
             swapped: Vec::new(),
-            arenas,
+            choices,
         }
-        .with(fastest)
+        .with(None, fastest)
+    }
+
+    /// The plan for an input that arrives row by row: the first layers run as soon as the rows are there that they need, as many
+    /// layers as make for the least memory.
+    ///
+    /// # Errors
+    ///
+    /// If the first layers need their whole input.
+    pub fn row_by_row(mut self) -> Result<Self, WholeInput> {
+        let mut plans = RowPlan::all(&self.network)?;
+        plans.sort_by_cached_key(|rows| Planner::new(&self.network, Some(rows)).words_by_row());
+        let mut choices: Vec<Choice> = Vec::new();
+        for rows in plans {
+            let planner = Planner::new(&self.network, Some(&rows));
+            // What takes more by itself than another does at least is of no use.
+            if choices.iter().all(|choice| planner.words_by_row() < choice.least) {
+                let (least, fastest) = (planner.least().arena, planner.fastest().arena);
+                choices.push(Choice { rows: Some(rows), least, fastest });
+            }
+        }
+        choices.sort_by_key(|choice| (choice.fastest, choice.least));
+        self.choices = choices;
+        let rows = self.choices.first().and_then(|choice| choice.rows.clone());
+        let fastest = Planner::new(&self.network, rows.as_ref()).fastest();
+        Ok(self.with(rows, fastest))
     }
 
     /// The plan with no more RAM than that: with less, convolutions prepare fewer kernels at a time, or read static ones from
@@ -91,14 +130,18 @@ impl Plan {
     /// The least RAM that the network can run in, if it is more.
     pub fn within(self, ram_bytes: usize) -> Result<Self, usize> {
         let words = ram_bytes.saturating_sub(self.ram_bytes_with(0)) / 4;
-        let [least, _] = self.arenas;
-        match if words < least { None } else { Planner::new(&self.network).within(words) } {
-            Some(layout) => Ok(self.with(layout)),
-            None => Err(self.ram_bytes_with(least)),
+        let possible = self.choices.iter().filter(|choice| choice.least <= words);
+        let mut layouts = possible.filter_map(|choice| {
+            let layout = Planner::new(&self.network, choice.rows.as_ref()).within(words)?;
+            Some((choice.rows.clone(), layout))
+        });
+        match layouts.next() {
+            Some((rows, layout)) => Ok(self.with(rows, layout)),
+            None => Err(self.sizes().least_ram_bytes),
         }
     }
 
-    fn with(mut self, layout: Layout) -> Self {
+    fn with(mut self, rows: Option<RowPlan>, layout: Layout) -> Self {
         let Layout { places, scratch, arena } = layout;
         for layer in std::mem::take(&mut self.swapped) {
             swap_operands(&mut self.network.layers[layer]);
@@ -114,7 +157,22 @@ impl Plan {
                 self.swapped.push(index);
             }
         }
-        Self { places, scratch, arena, ..self }
+        Self { places, scratch, arena, rows, ..self }
+    }
+
+    /// The steps as they run: layers that run row by row once for each row, and none where a row of the input is asked for.
+    #[must_use]
+    pub fn steps(&self) -> Vec<Option<Step>> {
+        let by_row = self.rows.iter().flat_map(|rows| rows.steps(&self.network));
+        let whole = self.network.steps().into_iter().filter(|step| !self.runs_by_row(*step)).map(Some);
+        by_row.chain(whole).collect()
+    }
+
+    /// Whether a step runs row by row.
+    #[must_use]
+    pub fn runs_by_row(&self, step: Step) -> bool {
+        let layers = self.rows.as_ref().map_or(0, |rows| rows.layers);
+        matches!(step, Step::Layer(layer) if layer < layers)
     }
 
     /// Bytes of all constants: the weights file, biases, multipliers, ratios, routing.
@@ -185,7 +243,9 @@ impl Plan {
     /// All these figures.
     #[must_use]
     pub fn sizes(&self) -> Sizes {
-        let [least, fastest] = self.arenas.map(|arena| self.ram_bytes_with(arena));
+        let least = self.choices.iter().map(|choice| choice.least).min().unwrap_or(self.arena);
+        let fastest = self.choices.iter().map(|choice| choice.fastest).min().unwrap_or(self.arena);
+        let [least, fastest] = [least, fastest].map(|arena| self.ram_bytes_with(arena));
         Sizes {
             macs: self.macs(),
             mixing_macs: self.mixing_macs(),
@@ -204,6 +264,9 @@ impl Plan {
             "{:?}",
             (&self.network, &self.places, &self.scratch, &self.routing_places, &self.weight_places)
         ));
+        if let Some(rows) = &self.rows {
+            hash.update(format!("{rows:?}"));
+        }
         hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 }

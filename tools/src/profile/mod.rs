@@ -128,8 +128,8 @@ pub fn measure(core: Core, subjects: &[Subject<'_>]) -> Result<Vec<Profile>, Err
         samples => return Err(Error::Different { machine, samples }),
     }
 
-    // The marks of a network: before and after `infer`, and before and after each step.
-    let marks = |subject: &Subject<'_>| 2 * subject.plan.network.steps().len() + 2;
+    // The marks of a network: before and after `infer`, and before and after each step and row of the input.
+    let marks = |subject: &Subject<'_>| 2 * subject.plan.steps().len() + 2;
     let expected = subjects.iter().map(marks).sum();
     if counted.segments.len() != expected {
         return Err(EmulateError::Marks { machine, found: counted.segments.len(), expected }.into());
@@ -165,36 +165,45 @@ fn scores(subject: &Subject<'_>) -> Vec<i32> {
     trace.values[network.output].iter().flat_map(Data::iter).collect()
 }
 
-/// Segments alternate between what lies between steps and a step.
+/// Segments alternate between what lies between steps and a step. Rows of the input are another's work.
 fn describe(core: Core, plan: &Plan, segments: &[Segment], counted: &Counted) -> Profile {
     let Counted { code, origins, .. } = counted;
     let mixes = |address| origins.get(&address).is_some_and(|origin| origin.mixes);
-    let costs: Vec<Cost> = segments.iter().map(|segment| Cost::of(segment, code)).collect();
-    let sum = |costs: &mut dyn Iterator<Item = &Cost>| {
-        costs.fold(Cost::default(), |mut sum, cost| {
-            sum += *cost;
-            sum
-        })
-    };
-    let steps = plan.network.steps();
-    let stack = segments.iter().filter_map(|segment| segment.stack);
+    let order = plan.steps();
+    let (mut steps, mut rest, mut own) = (Vec::new(), Cost::default(), Vec::new());
+    for (number, segment) in segments.iter().enumerate() {
+        let cost = Cost::of(segment, code);
+        match (number % 2, order.get(number / 2)) {
+            (1, Some(None)) => continue,
+            (1, Some(Some(step))) => steps.push((*step, cost, Cost::of(&only(segment, mixes), code))),
+            _ => rest += cost,
+        }
+        own.push(segment);
+    }
+    let mut total = rest;
+    let mut layers: Vec<(Step, Cost, Cost)> = Vec::new();
+    for (step, cost, mixing) in steps {
+        total += cost;
+        match layers.iter_mut().find(|(before, ..)| *before == step) {
+            Some((_, costs, mixings)) => {
+                *costs += cost;
+                *mixings += mixing;
+            }
+            None => layers.push((step, cost, mixing)),
+        }
+    }
+    let stack = own.iter().filter_map(|segment| segment.stack);
     let stack = stack.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
     Profile {
         plan_id: plan.id(),
         core: core.name(),
         cycles_model: "Cortex-M4, zero wait states",
-        layers: steps
-            .iter()
-            .zip(costs.iter().zip(segments).skip(1).step_by(2))
-            .map(|(step, (cost, segment))| {
-                step_cost(plan, *step, *cost, Cost::of(&only(segment, mixes), code))
-            })
-            .collect(),
-        rest: sum(&mut costs.iter().step_by(2)),
-        total: sum(&mut costs.iter()),
-        files: files(segments, counted),
+        layers: layers.into_iter().map(|(step, cost, mixing)| step_cost(plan, step, cost, mixing)).collect(),
+        rest,
+        total,
+        files: files(&own, counted),
         sizes: plan.sizes(),
-        code_bytes: code_bytes(segments, code),
+        code_bytes: code_bytes(&own, code),
         stack_bytes: stack.map_or(0, |(lowest, highest)| highest + 4 - lowest),
     }
 }
@@ -206,7 +215,7 @@ fn only(segment: &Segment, at: impl Fn(u64) -> bool) -> Segment {
 }
 
 /// The files that instructions come from, those with the most first.
-fn files(segments: &[Segment], counted: &Counted) -> Vec<FileCost> {
+fn files(segments: &[&Segment], counted: &Counted) -> Vec<FileCost> {
     let mut files: BTreeMap<Option<&str>, u64> = BTreeMap::new();
     for segment in segments {
         let mut parts: BTreeMap<Option<&str>, Segment> = BTreeMap::new();
@@ -263,7 +272,7 @@ fn step_cost(plan: &Plan, step: Step, cost: Cost, mixing: Cost) -> StepCost {
 }
 
 /// Bytes of all functions of which something ran, but the one that marks.
-fn code_bytes(segments: &[Segment], code: &Code) -> u64 {
+fn code_bytes(segments: &[&Segment], code: &Code) -> u64 {
     let executed = segments.iter().flat_map(|segment| &segment.executed);
     let functions: BTreeSet<_> = executed.filter_map(|executed| code.function_at(executed.address)).collect();
     functions

@@ -27,6 +27,10 @@ pub struct Options {
     /// slower; without a bound it is as fast as it can be
     #[arg(long, value_name = "BYTES")]
     pub ram: Option<usize>,
+    /// Take the input row by row, as a camera or sensor delivers it: the first layers run as rows arrive, so that neither
+    /// the whole input nor large maps behind it lie in RAM
+    #[arg(long)]
+    pub rows: bool,
 }
 
 /// Which tensors are int16 beside those for which it costs next to nothing.

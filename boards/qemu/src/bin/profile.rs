@@ -8,7 +8,8 @@
 //! sample 7 -120,33,-9,1042               the prediction and all scores
 //! ```
 //!
-//! `mark` is called before `infer`, before and after each layer and routing function, and after `infer`.
+//! `mark` is called before `infer`, before and after each layer and routing function, and after `infer`; where layers run row by
+//! row, before and after each row of theirs and of the input.
 #![no_std]
 #![no_main]
 
@@ -44,8 +45,36 @@ impl Observer for Mark {
     }
 }
 
+/// Runs a network on the next sample of a file.
+macro_rules! infer {
+    ($network:ident whole $samples:expr) => {{
+        read_sample(&mut $samples, $network::quantize, $network.input_mut()).expect("samples.f32");
+        // Not inlined, so that what it keeps on the stack is its own.
+        #[inline(never)]
+        fn infer(network: &mut $network::Network) -> &[i16; $network::OUTPUT_LEN] {
+            network.infer_observed(&mut Mark)
+        }
+        mark();
+        infer($network)
+    }};
+    ($network:ident rows $samples:expr) => {{
+        #[inline(never)]
+        fn infer<'n>(
+            network: &'n mut $network::Network,
+            samples: &mut File,
+        ) -> &'n [i16; $network::OUTPUT_LEN] {
+            let source = |_: usize, row: &mut [_; $network::ROW_LEN]| {
+                read_sample(samples, $network::quantize, row).expect("samples.f32");
+            };
+            network.infer_observed(source, &mut Mark)
+        }
+        mark();
+        infer($network, &mut $samples)
+    }};
+}
+
 macro_rules! run {
-    ($($network:ident)*) => {
+    ($($network:ident $input:ident)*) => {
         #[entry]
         fn main() -> ! {
             // `entry` lends them out once, as `&'static mut`.
@@ -61,14 +90,7 @@ macro_rules! run {
                     $network::RAM_BYTES,
                     $network::FLASH_BYTES
                 );
-                read_sample(&mut samples, $network::quantize, $network.input_mut()).expect("samples.f32");
-                // Not inlined, so that what it keeps on the stack is its own.
-                #[inline(never)]
-                fn infer(network: &mut $network::Network) -> &[i16; $network::OUTPUT_LEN] {
-                    network.infer_observed(&mut Mark)
-                }
-                mark();
-                let scores = infer($network);
+                let scores = infer!($network $input samples);
                 mark();
                 print!("sample {} ", $network::argmax(scores));
                 print_list(scores);
