@@ -156,6 +156,26 @@ fn the_least_ram() {
     }
 }
 
+/// From an input that arrives in rows: sums, pools, concatenations among the first layers, rows of odd lengths.
+#[test]
+fn row_by_row() {
+    let options = Options { rows: true, ..Options::default() };
+    let labels = |model: &Model, file: &Path, count| {
+        if file.exists() { read_labels(file, count, model).unwrap() } else { vec![0; count] }
+    };
+    for (folder, name, data) in [
+        ("models", "resnet8", "digits"),
+        ("models", "watch", "watch"),
+        ("tests/fixtures/networks", "branches_dynamo", "branches"),
+    ] {
+        let module = format!("{name}_rows");
+        let network = Network::from(folder, name, data, (&module, &options), labels);
+        for core in [Core::CortexM0, Core::CortexM4, Core::CortexM55] {
+            network.check(core, 4);
+        }
+    }
+}
+
 #[test]
 fn cortex_m0() {
     DIGITS.check(Core::CortexM0, 20);

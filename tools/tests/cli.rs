@@ -191,6 +191,12 @@ fn options_that_change_the_plan_change_it_alike_for_every_command() {
         assert_eq!(id == plain, ram >= fastest);
     }
 
+    let (by_row, verified) = plan_of(&["--rows"]);
+    assert_ne!(by_row, plain);
+    let less = bytes(&verified, "least_ram_bytes");
+    assert!(less < least);
+    assert_eq!(bytes(&plan_of(&["--rows", "--ram", &less.to_string()]).1, "ram_bytes"), less);
+
     let (auto, verified) = plan_of(&["--int16", "auto", "--ranges", "mse"]);
     let trade = &verified["int16"];
     assert!(trade["sqnr_db"].as_f64() > trade["sqnr_db_without"].as_f64());

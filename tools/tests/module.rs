@@ -60,6 +60,39 @@ fn main() {
 }
 "#;
 
+/// The same for a network whose input arrives row by row; rows are asked for in their order.
+const MAIN_ROWS: &str = r#"
+#![forbid(unsafe_code)]
+#![deny(warnings, missing_docs)]
+//! Runs a generated network.
+mod network;
+use network::{INPUT_LEN, Network, ROW_LEN};
+
+fn main() {
+    let bytes = std::fs::read("samples.f32").unwrap();
+    let mut net = Network::new();
+    assert_eq!(size_of::<Network>(), network::RAM_BYTES);
+    assert_eq!(network::INPUT_SHAPE.row_len(), ROW_LEN);
+    for sample in bytes.chunks_exact(4 * INPUT_LEN) {
+        let reals: [f32; INPUT_LEN] =
+            std::array::from_fn(|i| f32::from_le_bytes(sample[4 * i..4 * i + 4].try_into().unwrap()));
+        let mut rows = 0;
+        let scores = net.infer(|y, row| {
+            assert_eq!(y, rows);
+            rows += 1;
+            let reals: &[f32; ROW_LEN] = reals[y * ROW_LEN..][..ROW_LEN].try_into().unwrap();
+            network::quantize_f32(reals, row);
+            if reals.iter().all(|&x| (0.0..=255.0).contains(&x) && x.fract() == 0.0) {
+                let by_real = *row;
+                network::quantize_u8(&reals.map(|x| x as u8), row);
+                assert_eq!(by_real, *row);
+            }
+        });
+        println!("{}", scores.map(|score| score.to_string()).join(" "));
+    }
+}
+"#;
+
 fn model(onnx: &str, calibrate: &str) -> Model {
     let path = |name: &str| Path::new(ROOT).join(name);
     Model::load(&path(onnx), &path(calibrate), &Options::default()).unwrap()
@@ -70,7 +103,8 @@ fn project(package: &str, model: &Model, samples: &[&[f32]], classes: &[String])
     let project = tempfile::tempdir().unwrap();
     let source = project.path().join("src");
     model.write(&source, "network", classes).unwrap();
-    fs::write(source.join("main.rs"), MAIN).unwrap();
+    let main = if model.plan.rows.is_some() { MAIN_ROWS } else { MAIN };
+    fs::write(source.join("main.rs"), main).unwrap();
     let manifest = format!(
         "[package]\nname = \"{package}\"\nedition = \"2024\"\n[workspace]\n\
          [dependencies]\ncondconv = {{ path = {:?} }}\n[profile.dev]\nopt-level = 2\noverflow-checks = true\n",
@@ -173,6 +207,56 @@ fn int16_tensors_give_the_bits_of_the_host_executor() {
     let samples = read_samples(&file("digits.test.npy"), &model.import).unwrap();
     let samples: Vec<&[f32]> = samples.iter().take(20).collect();
     assert_equal(&run_module("int16_bytes", &model, &samples, &[]), &model.scores(&samples));
+}
+
+/// Convolutions of all kinds, pools, sums, products, concatenations and tables that run row by row, in as little memory as can
+/// be and in what makes them fastest.
+#[test]
+fn layers_that_run_row_by_row_give_the_bits_of_the_host_executor() {
+    let folder = "tests/fixtures/networks";
+    for (name, onnx, data, int16) in [
+        ("rows_resnet8", "models/resnet8", "models/digits", Int16::None),
+        ("rows_watch", "models/watch", "models/watch", Int16::Named(vec!["/stem/conv/Conv".into()])),
+        ("rows_branches", "branches_dynamo", "branches", Int16::None),
+        ("rows_blocks", "blocks_legacy", "blocks", Int16::None),
+        ("rows_v2", "mobilenet_v2_condconv_legacy", "mobilenet_v2_condconv", Int16::None),
+    ] {
+        let file = |name: &str| Path::new(ROOT).join(if name.contains('/') { "" } else { folder }).join(name);
+        let options = Options { int16, rows: true, ..Options::default() };
+        let mut model =
+            Model::load(&file(&format!("{onnx}.onnx")), &file(&format!("{data}.calibrate.npy")), &options)
+                .unwrap();
+        let samples = read_samples(&file(&format!("{data}.test.npy")), &model.import).unwrap();
+        let samples: Vec<&[f32]> = samples.iter().take(20).collect();
+        let expected = model.scores(&samples);
+        assert_equal(&run_module(name, &model, &samples, &[]), &expected);
+        let least = model.plan.sizes().least_ram_bytes;
+        model.plan = model.plan.within(least).unwrap();
+        assert_equal(&run_module(&format!("{name}_least"), &model, &samples, &[]), &expected);
+    }
+}
+
+#[test]
+fn inputs_that_are_needed_whole_cannot_arrive_row_by_row() {
+    let vector = Build::new(&[1, 8]).weights("w", &[8, 3]).node("MatMul", "x w", "y");
+    let early_and_late = Build::new(&[1, 2, 5, 5])
+        .weights("w", &[2, 2, 3, 3])
+        .node("Conv", "x w", "c")
+        .node("GlobalAveragePool", "c", "p")
+        .node("GlobalAveragePool", "x", "q")
+        .node("Add", "p q", "y");
+    for (graph, len, cause) in
+        [(vector, 8, "(Linear) needs its whole input"), (early_and_late, 50, "'x' is read early and late")]
+    {
+        let samples = vec![0.5; len];
+        let (file, options) = (Path::new("graph.onnx"), Options { rows: true, ..Options::default() });
+        let error = Model::new(file, file, graph.load().unwrap(), &[&samples], &options).unwrap_err();
+        let message = error.to_string();
+        assert!(
+            ["graph.onnx", cause, "leave --rows out"].iter().all(|part| message.contains(part)),
+            "{message}"
+        );
+    }
 }
 
 /// An ONNX file whose nodes and values are called what no Rust program could call anything.
@@ -323,6 +407,11 @@ fn module_is_formatted_as_rustfmt_would() {
             if data == "calibrate" { name.split_once('_').map_or(name, |(base, _)| base) } else { name };
         let model = model(&format!("{place}/{name}.onnx"), &format!("{place}/{base}.{data}.npy"));
         let (module, _) = model.write(folder.path(), name, &["a".into(), "b".into()]).unwrap();
+        let output =
+            Command::new("rustfmt").args(["--check", "--edition", "2024"]).arg(module).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        let Ok(plan) = model.plan.clone().row_by_row() else { continue };
+        let (module, _) = Model { plan, ..model }.write(folder.path(), name, &[]).unwrap();
         let output =
             Command::new("rustfmt").args(["--check", "--edition", "2024"]).arg(module).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));

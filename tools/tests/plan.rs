@@ -45,7 +45,24 @@ fn run(plan: &Plan) {
         |owner: &[Option<usize>], id: usize| owner[plan.places[id].clone()].iter().all(|o| *o == Some(id));
     owner[plan.places[network.input].clone()].fill(Some(network.input));
     let mut used = vec![false; plan.arena];
-    for step in network.steps() {
+    if let Some(rows) = &plan.rows {
+        // All that is kept lies there at once, and scratch beside it.
+        for layer in &network.layers[..rows.layers] {
+            let place = plan.places[layer.output].clone();
+            assert!(owner[place.clone()].iter().all(Option::is_none), "{}: rows of others", layer.name);
+            owner[place].fill(Some(layer.output));
+        }
+        for word in plan.scratch[..rows.layers].iter().cloned().flatten() {
+            assert!(owner[word].is_none(), "scratch in rows");
+        }
+        let words = plan.scratch[..rows.layers].iter().cloned().flatten();
+        for word in
+            words.chain(network.layers[..rows.layers].iter().flat_map(|l| plan.places[l.output].clone()))
+        {
+            used[word] = true;
+        }
+    }
+    for step in network.steps().into_iter().filter(|step| !plan.runs_by_row(*step)) {
         let index = match step {
             Step::Routing(id) => {
                 assert!(holds(&owner, network.routings[id].input), "{}", network.routings[id].name);
@@ -76,6 +93,43 @@ fn run(plan: &Plan) {
     let input = plan.places[network.input].clone();
     assert!(used.last().is_some_and(|used| *used) || input.end == plan.arena, "the last word is of no use");
     assert!(used[0] || input.start == 0);
+}
+
+/// How many rows lie in memory, and which layers run so.
+#[test]
+fn nothing_is_overwritten_where_layers_run_row_by_row() {
+    for model in models() {
+        let whole = model.plan.sizes();
+        let plan = model.plan.clone().row_by_row().unwrap();
+        let sizes = plan.sizes();
+        let least = plan.clone().within(sizes.least_ram_bytes).unwrap();
+        for plan in [&plan, &least] {
+            run(plan);
+            let rows = plan.rows.as_ref().unwrap();
+            let (network, output) = (&plan.network, plan.network.layers[rows.layers - 1].output);
+            for id in 0..network.tensors.len() {
+                let Some(kept) = rows.kept(network, id) else { continue };
+                let tensor = &network.tensors[id];
+                assert!(kept <= tensor.shape.height && (id != output || kept == tensor.shape.height));
+                let bytes = kept * tensor.shape.row_len() * tensor.element.bytes();
+                assert_eq!(plan.places[id].len(), bytes.div_ceil(4));
+            }
+        }
+        assert!(least.ram_bytes() == sizes.least_ram_bytes && sizes.least_ram_bytes <= whole.least_ram_bytes);
+        assert_eq!(least.within(usize::MAX).unwrap().id(), plan.id());
+        assert_eq!(plan.within(sizes.least_ram_bytes - 1).unwrap_err(), sizes.least_ram_bytes);
+    }
+}
+
+/// Three rows for each 3x3 window; a sum's other operand waits two rows for two such convolutions, and is one of them.
+#[test]
+fn rows_that_are_kept() {
+    let model = model("models/resnet8_static.onnx", "models/digits.calibrate.npy");
+    let plan = model.plan.row_by_row().unwrap();
+    let least = plan.sizes().least_ram_bytes;
+    let rows = plan.within(least).unwrap().rows.unwrap();
+    assert!(rows.layers >= 4);
+    assert_eq!(rows.kept[..4], [3, 3, 3, 1], "the input, the stem, two convolutions of the first block");
 }
 
 fn allows(op: &Op, first: bool, input: usize, output: usize) -> bool {

@@ -17,10 +17,7 @@ impl Writer<'_> {
             out,
             "    /// Runs the network on an input that `source` writes row by row, NHWC, from the first on; it gets
     /// each row's number. It is not asked for rows at the end that no layer reads.
-    pub fn infer(
-        &mut self,
-        source: impl FnMut(usize, &mut [{element}; ROW_LEN]),
-    ) -> &[i16; OUTPUT_LEN] {{
+    pub fn infer(&mut self, source: impl FnMut(usize, &mut [{element}; ROW_LEN])) -> &[i16; OUTPUT_LEN] {{
         self.infer_observed(source, &mut ())
     }}
 
