@@ -97,8 +97,8 @@ impl Plan {
         .with(None, fastest)
     }
 
-    /// The plan for an input that arrives row by row: the first layers run as soon as the rows are there that they need, as many
-    /// layers as make for the least memory.
+    /// The plan for an input that arrives row by row: the first layers run as soon as the rows are there that they need, no more
+    /// layers than make for the least memory with which the network is fastest.
     ///
     /// # Errors
     ///
@@ -115,7 +115,8 @@ impl Plan {
                 choices.push(Choice { rows: Some(rows), least, fastest });
             }
         }
-        choices.sort_by_key(|choice| (choice.fastest, choice.least));
+        let layers = |choice: &Choice| choice.rows.as_ref().map(|rows| rows.layers);
+        choices.sort_by_key(|choice| (choice.fastest, layers(choice)));
         self.choices = choices;
         let rows = self.choices.first().and_then(|choice| choice.rows.clone());
         let fastest = Planner::new(&self.network, rows.as_ref()).fastest();
