@@ -1,5 +1,6 @@
-//! The table of `docs/memory.md`: what networks need in the fastest plan and in the smallest, on an emulated Cortex-M4; the
-//! shipped ones, and those of a folder made by `make.py` in `tests/fixtures/networks`.
+//! The tables of `docs/memory.md`: what networks need in the fastest plan and in the smallest, on an emulated Cortex-M4, with
+//! an input that is there before and with one that arrives row by row; the shipped ones, and those of a folder made by
+//! `make.py` in `tests/fixtures/networks`.
 //!
 //! ```text
 //! cargo run --release --package condconv-tools --example memory -- FOLDER
@@ -19,24 +20,28 @@ mod shipped;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(env::args_os().nth(1).ok_or("give the folder that make.py made")?);
-    println!(
-        "| network | MACs + mixing | RAM, fastest | instructions | RAM, least | instructions | more | stack | code that ran |"
-    );
-    println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|");
-    for (name, data) in shipped::NETWORKS {
-        print_row(name, &shipped::file(name, "onnx"), &shipped::file(data, "calibrate.npy"))?;
-    }
-    for name in ["ds_cnn", "resnet8", "mobilenet_v1"] {
-        let [onnx, calibrate] =
-            ["_dynamo.onnx", ".calibrate.npy"].map(|end| folder.join(format!("{name}{end}")));
-        print_row(&format!("MLPerf Tiny's {name}"), &onnx, &calibrate)?;
+    for rows in [false, true] {
+        let input = if rows { "network, input row by row" } else { "network" };
+        println!(
+            "| {input} | MACs + mixing | RAM, fastest | instructions | RAM, least | instructions | more | stack | code that ran |"
+        );
+        println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|");
+        for (name, data) in shipped::NETWORKS {
+            print_row(name, &shipped::file(name, "onnx"), &shipped::file(data, "calibrate.npy"), rows)?;
+        }
+        for name in ["ds_cnn", "resnet8", "mobilenet_v1"] {
+            let [onnx, calibrate] =
+                ["_dynamo.onnx", ".calibrate.npy"].map(|end| folder.join(format!("{name}{end}")));
+            print_row(&format!("MLPerf Tiny's {name}"), &onnx, &calibrate, rows)?;
+        }
+        println!();
     }
     Ok(())
 }
 
-fn print_row(name: &str, onnx: &Path, calibrate: &Path) -> Result<(), Box<dyn Error>> {
+fn print_row(name: &str, onnx: &Path, calibrate: &Path, rows: bool) -> Result<(), Box<dyn Error>> {
     let run = |ram| -> Result<Profile, Box<dyn Error>> {
-        let model = Model::load(onnx, calibrate, &Options { ram, ..Options::default() })?;
+        let model = Model::load(onnx, calibrate, &Options { ram, rows, ..Options::default() })?;
         let samples = read_samples(calibrate, &model.import)?;
         let sample = samples.iter().next().ok_or("no sample")?;
         Ok(profile(&model, Core::CortexM4, sample)?)
