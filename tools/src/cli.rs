@@ -117,14 +117,12 @@ impl Cli {
                 let (module, weights) = model.write(&out, &name, &classes)?;
                 let plan = &model.plan;
                 say(&format!(
-                    "{}\n{}\n{}{}flash {} bytes, RAM {} bytes, plan {}\n",
+                    "{}\n{}\n{}{}{}",
                     module.display(),
                     weights.display(),
                     report::ranges(&model.ranges),
                     report::int16(model.int16.as_ref()),
-                    plan.flash_bytes(),
-                    plan.ram_bytes(),
-                    plan.id()
+                    report::sizes(&plan.sizes(), &plan.id())
                 ))
             }
             Command::Verify { model: args, inputs, labels, json } => {

@@ -126,7 +126,7 @@ fn convert_verify_and_inspect_agree_on_plan_and_sizes() {
     let Digits { model, calibrate, test, labels } = digits();
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().to_str().unwrap();
-    stdout_of_success(&["convert", &model, "--calibrate", &calibrate, "--out", out]);
+    let converted = stdout_of_success(&["convert", &model, "--calibrate", &calibrate, "--out", out]);
     let module = fs::read_to_string(folder.path().join("digits.rs")).unwrap();
 
     let data = ["--calibrate", &calibrate, "--inputs", &test, "--labels", &labels];
@@ -141,6 +141,25 @@ fn convert_verify_and_inspect_agree_on_plan_and_sizes() {
     }
     assert!(module.contains(&format!("RAM_BYTES: usize = {};", verified["ram_bytes"])));
     assert!(module.contains(&format!("FLASH_BYTES: usize = {};", verified["flash_bytes"])));
+    for key in ["flash", "peak"] {
+        assert!(verified[key].is_object() && verified[key] == inspected[key], "{key}");
+    }
+    let sum = |kinds: &Value| kinds.as_object().unwrap().values().map(|v| v.as_u64().unwrap()).sum::<u64>();
+    assert_eq!(verified["flash_bytes"], sum(&verified["flash"]));
+    for layer in inspected["layers"].as_array().unwrap() {
+        assert_eq!(layer["flash_bytes"], sum(&layer["flash"]), "{layer}");
+    }
+    let parts = ["layers", "routings"].map(|key| inspected[key].as_array().unwrap());
+    let bytes = parts.into_iter().flatten().map(|part| part["flash_bytes"].as_u64().unwrap());
+    assert_eq!(inspected["flash_bytes"], bytes.sum::<u64>());
+    let peak = format!(
+        "{} bytes in use by {}",
+        verified["peak"]["ram_bytes"],
+        verified["peak"]["layer"].as_str().unwrap()
+    );
+    assert!(converted.contains(&peak), "{converted}");
+    let experts = format!("experts {}, static weights", verified["flash"]["experts"]);
+    assert!(converted.contains(&experts), "{converted}");
 
     let layers = verified["layers"].as_array().unwrap();
     assert_eq!(layers.len(), inspected["layers"].as_array().unwrap().len());
