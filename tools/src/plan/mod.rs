@@ -5,6 +5,7 @@ mod flash;
 mod layout;
 mod map;
 mod needs;
+mod svg;
 mod weights;
 
 use std::ops::Range;
