@@ -144,6 +144,27 @@ fn memory_cut_to_what_is_reported() {
     }
 }
 
+/// The inner loops of each core, with much scratch and with little.
+#[test]
+fn nothing_is_written_beside_the_network() {
+    let least = |name: &str, module: &str| {
+        let ram = Network::load(name, name).model.plan.sizes().least_ram_bytes;
+        Network::with(name, name, module, &Options { ram: Some(ram), ..Options::default() })
+    };
+    let blocks = Network::fixture("blocks_dynamo", "blocks");
+    let [digits, watch] = [least("digits", "digits_guarded"), least("watch", "watch_guarded")];
+    for core in [Core::CortexM0, Core::CortexM3, Core::CortexM4, Core::CortexM55] {
+        for network in [&*DIGITS, &digits, &watch, &blocks] {
+            let image = emulate::build_guarded(core, &network.module).unwrap();
+            let samples: Vec<&[f32]> = network.samples.iter().take(2).map(Vec::as_slice).collect();
+            let reals: Vec<f32> = samples.iter().flat_map(|sample| network.model.nhwc(sample)).collect();
+            let run = emulate::run(&image, &reals, None, false).unwrap_or_else(|error| panic!("{error}"));
+            let scores: Vec<_> = run.samples.into_iter().map(|sample| sample.scores).collect();
+            assert_eq!(scores, network.model.scores(&samples), "{} {core:?}", network.module.display());
+        }
+    }
+}
+
 /// Small blocks of mixed kernels, and static ones from flash.
 #[test]
 fn the_least_ram() {
