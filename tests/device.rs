@@ -144,6 +144,33 @@ fn memory_cut_to_what_is_reported() {
     }
 }
 
+/// The inner loops of each core, with much scratch and with little. Routing weights lie behind the arena, so that most of these
+/// networks have none.
+#[test]
+fn nothing_is_written_beside_the_network() {
+    let with = |name: &str, data: &str, ram: Option<usize>| {
+        let module = format!("{name}_guarded_{}", ram.unwrap_or(0));
+        Network::with(name, data, &module, &Options { ram, ..Options::default() })
+    };
+    let fastest = with("digits_static", "digits", None);
+    let least = [("digits_static", "digits"), ("watch", "watch")].map(|(name, data)| {
+        with(name, data, Some(Network::load(name, data).model.plan.sizes().least_ram_bytes))
+    });
+    let branches = Network::fixture("branches_dynamo", "branches");
+    let by_row = Options { rows: true, ..Options::default() };
+    let by_row = Network::with("resnet8_static", "digits", "resnet8_static_guarded_rows", &by_row);
+    for core in [Core::CortexM0, Core::CortexM3, Core::CortexM4, Core::CortexM55] {
+        for network in least.iter().chain([&fastest, &branches, &by_row]) {
+            let image = emulate::build_guarded(core, &network.module).unwrap();
+            let samples: Vec<&[f32]> = network.samples.iter().take(2).map(Vec::as_slice).collect();
+            let reals: Vec<f32> = samples.iter().flat_map(|sample| network.model.nhwc(sample)).collect();
+            let run = emulate::run(&image, &reals, None, false).unwrap_or_else(|error| panic!("{error}"));
+            let scores: Vec<_> = run.samples.into_iter().map(|sample| sample.scores).collect();
+            assert_eq!(scores, network.model.scores(&samples), "{} {core:?}", network.module.display());
+        }
+    }
+}
+
 /// Small blocks of mixed kernels, and static ones from flash.
 #[test]
 fn the_least_ram() {

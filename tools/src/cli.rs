@@ -64,6 +64,9 @@ enum Command {
         /// Write the results as JSON; - is standard output
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
+        /// Draw what lies in memory over the run as an SVG picture; - is standard output
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
     },
     /// Count the instructions of one inference on an emulated core, layer by layer
     Profile {
@@ -117,14 +120,12 @@ impl Cli {
                 let (module, weights) = model.write(&out, &name, &classes)?;
                 let plan = &model.plan;
                 say(&format!(
-                    "{}\n{}\n{}{}flash {} bytes, RAM {} bytes, plan {}\n",
+                    "{}\n{}\n{}{}{}",
                     module.display(),
                     weights.display(),
                     report::ranges(&model.ranges),
                     report::int16(model.int16.as_ref()),
-                    plan.flash_bytes(),
-                    plan.ram_bytes(),
-                    plan.id()
+                    report::sizes(&plan.sizes(), &plan.id())
                 ))
             }
             Command::Verify { model: args, inputs, labels, json } => {
@@ -139,15 +140,28 @@ impl Cli {
                 let result = verify::verify(&model, &samples, labels.as_deref())?;
                 output(&result, json.as_deref(), || report::verification(&result))
             }
-            Command::Inspect { model, calibrate, options, json } => {
+            Command::Inspect { model, calibrate, options, json, svg } => {
                 let mut read: Vec<&Path> = vec![&model];
                 read.extend(calibrate.as_deref());
                 keep(json.as_deref(), &read)?;
+                keep(svg.as_deref(), &read)?;
+                if let Some(path) = svg.as_ref().filter(|path| json.as_ref() == Some(path)) {
+                    return Err(Error::WrittenTwice { path: path.clone() });
+                }
                 let loaded = match &calibrate {
                     Some(samples) => load(&model, samples, &options)?,
                     None => Model::load_uncalibrated(&model, &options)?,
                 };
                 let result = inspect::inspect(&loaded, calibrate.is_some());
+                let Some(svg) = &svg else {
+                    return output(&result, json.as_deref(), || report::inspection(&result));
+                };
+                let name = model.file_name().unwrap_or(model.as_os_str()).to_string_lossy();
+                let picture = loaded.plan.memory_svg(&name);
+                if svg == Path::new("-") {
+                    return output(&result, json.as_deref(), || picture.clone());
+                }
+                write_file(svg, picture.as_bytes())?;
                 output(&result, json.as_deref(), || report::inspection(&result))
             }
             Command::Profile { model: args, core, json } => {
@@ -172,9 +186,9 @@ fn load(model: &Path, calibrate: &Path, options: &Options) -> Result<Model, Erro
     Ok(model)
 }
 
-/// Refuses to write JSON over a file that is read.
-fn keep(json: Option<&Path>, read: &[&Path]) -> Result<(), Error> {
-    json.map_or(Ok(()), |json| keep_inputs(json, read))
+/// Refuses to write over a file that is read.
+fn keep(written: Option<&Path>, read: &[&Path]) -> Result<(), Error> {
+    written.map_or(Ok(()), |written| keep_inputs(written, read))
 }
 
 /// JSON to a file beside the text on standard output, or instead of it.

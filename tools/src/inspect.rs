@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::convert::Model;
-use crate::plan::{Placed, Role, Sizes};
+use crate::plan::{Flash, Placed, Role, Sizes};
 use crate::quantize::{Ranges, Trade};
 
 /// What `condconv inspect` found.
@@ -45,6 +45,8 @@ pub struct LayerSize {
     pub mixing_macs: usize,
     /// Constants.
     pub flash_bytes: usize,
+    /// The same by what they are.
+    pub flash: Flash,
     /// Bytes of the arena that are in use while it runs.
     pub ram_bytes: usize,
     /// Among them those in which it prepares kernels and columns.
@@ -65,6 +67,8 @@ pub struct RoutingSize {
     pub name: String,
     /// Number of experts.
     pub experts: usize,
+    /// Multiply-accumulates.
+    pub mixing_macs: usize,
     /// Constants.
     pub flash_bytes: usize,
 }
@@ -74,7 +78,8 @@ pub struct RoutingSize {
 pub fn inspect(model: &Model, calibrated: bool) -> Inspection {
     let plan = &model.plan;
     let network = &plan.network;
-    let layers = network.layers.iter().zip(plan.roles()).enumerate().map(|(index, (layer, roles))| {
+    let memory = plan.roles().into_iter().zip(plan.used_bytes());
+    let layers = network.layers.iter().zip(memory).enumerate().map(|(index, (layer, (roles, ram_bytes)))| {
         let tensor = &network.tensors[layer.output];
         LayerSize {
             name: layer.name.clone(),
@@ -84,8 +89,9 @@ pub fn inspect(model: &Model, calibrated: bool) -> Inspection {
             experts: layer.op.experts().map_or(0, |experts| experts.count),
             macs: layer.op.macs(),
             mixing_macs: layer.op.mixing_macs(),
-            flash_bytes: plan.layer_flash_bytes(index),
-            ram_bytes: 4 * roles.iter().flatten().count(),
+            flash_bytes: plan.layer_flash(index).bytes(),
+            flash: plan.layer_flash(index),
+            ram_bytes,
             scratch_bytes: 4 * plan.scratch[index].len(),
             map: map(&roles),
         }
@@ -93,7 +99,8 @@ pub fn inspect(model: &Model, calibrated: bool) -> Inspection {
     let routings = network.routings.iter().enumerate().map(|(id, routing)| RoutingSize {
         name: routing.name.clone(),
         experts: routing.bias.len(),
-        flash_bytes: plan.routing_flash_bytes(id),
+        mixing_macs: routing.matrix.len(),
+        flash_bytes: plan.routing_flash(id).bytes(),
     });
     Inspection {
         plan_id: calibrated.then(|| plan.id()),

@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use crate::inspect::Inspection;
 use crate::names::shortened;
-use crate::plan::Sizes;
+use crate::plan::{Flash, Sizes};
 use crate::profile::{Cost, FileCost, Profile};
 use crate::quantize::{NamedRange, RangeMethod, Ranges, Trade, WideTensor};
 use crate::verify::Verification;
@@ -71,7 +71,20 @@ pub fn verification(result: &Verification) -> String {
 #[must_use]
 pub fn inspection(result: &Inspection) -> String {
     let mut table = aligned_table(
-        &["layer", "operator", "output", "type", "experts", "MACs", "mixing MACs", "flash", "RAM", "scratch"],
+        &[
+            "layer",
+            "operator",
+            "output",
+            "type",
+            "experts",
+            "MACs",
+            "mixing MACs",
+            "flash",
+            "weights",
+            "tables",
+            "RAM",
+            "scratch",
+        ],
         4,
     );
     for layer in &result.layers {
@@ -84,18 +97,29 @@ pub fn inspection(result: &Inspection) -> String {
             layer.macs.to_string(),
             if layer.experts == 0 { "-".into() } else { layer.mixing_macs.to_string() },
             layer.flash_bytes.to_string(),
+            (layer.flash.experts + layer.flash.static_weights).to_string(),
+            layer.flash.tables.to_string(),
             layer.ram_bytes.to_string(),
             layer.scratch_bytes.to_string(),
         ]);
     }
+    for routing in &result.routings {
+        let mut row = vec!["-".to_string(); 12];
+        row[0] = shortened(&routing.name);
+        row[1] = "Routing".into();
+        row[2] = dimensions([1, 1, routing.experts]);
+        row[4] = experts(routing.experts);
+        row[6] = routing.mixing_macs.to_string();
+        row[7] = routing.flash_bytes.to_string();
+        table.add_row(row);
+    }
     let plan = result.plan_id.as_deref().unwrap_or("none without --calibrate");
     format!(
-        "{table}\n\n{}\n{}{}{}{}",
+        "{table}\n\n{}\n{}{}{}",
         memory(result),
         ranges(&result.ranges),
         int16(result.int16.as_ref()),
         sizes(&result.sizes, plan),
-        peak(result),
     )
 }
 
@@ -109,15 +133,6 @@ fn memory(result: &Inspection) -> String {
         let _ = writeln!(text, "  {}  {}", layer.map, shortened(&layer.name));
     }
     text
-}
-
-/// The layer that takes most of the arena.
-fn peak(result: &Inspection) -> String {
-    let Some(layer) = result.layers.iter().rev().max_by_key(|layer| layer.ram_bytes) else {
-        return String::new();
-    };
-    let value = format!("{} bytes in use by {}", layer.ram_bytes, shortened(&layer.name));
-    format!("{:<28}{value}\n", "RAM, peak")
 }
 
 /// Which tensors reach how far.
@@ -208,20 +223,44 @@ pub fn int16(trade: Option<&Trade>) -> String {
 }
 
 /// The lines that end all reports.
-fn sizes(sizes: &Sizes, plan: &str) -> String {
-    let Sizes { macs, mixing_macs, flash_bytes, ram_bytes, least_ram_bytes, fastest_ram_bytes } = sizes;
-    [
+#[must_use]
+pub fn sizes(sizes: &Sizes, plan: &str) -> String {
+    let Sizes {
+        macs,
+        mixing_macs,
+        flash_bytes,
+        flash,
+        ram_bytes,
+        least_ram_bytes,
+        fastest_ram_bytes,
+        peak,
+        rows,
+    } = sizes;
+    let rows = rows.as_ref().map(|rows| {
+        let value = format!("layers {}, rows of the input kept {}", rows.layers, rows.kept[0]);
+        ("row by row", value)
+    });
+    let Flash { experts, static_weights, routing, tables } = flash;
+    let peak = peak.as_ref().map(|peak| {
+        let value = format!("{} bytes in use by {}", peak.ram_bytes, shortened(&peak.layer));
+        ("RAM, peak", value)
+    });
+    let lines = [
         ("MACs, mixing and routing", format!("{macs} + {mixing_macs}")),
         ("flash (constants)", format!("{flash_bytes} bytes")),
+        (
+            "flash, by kind",
+            format!("experts {experts}, static weights {static_weights}, routing {routing}, tables {tables}"),
+        ),
         ("RAM (size_of::<Network>())", format!("{ram_bytes} bytes")),
         (
             "RAM, least and fastest",
             format!("{least_ram_bytes} and {fastest_ram_bytes} bytes, chosen by --ram"),
         ),
-        ("plan", plan.into()),
-    ]
-    .map(|(name, value)| format!("{name:<28}{value}\n"))
-    .concat()
+    ];
+    let plan = ("plan", plan.to_string());
+    let lines = lines.into_iter().chain(peak).chain(rows).chain([plan]);
+    lines.map(|(name, value)| format!("{name:<28}{value}\n")).collect()
 }
 
 /// A table without lines, its columns from `first_number` on aligned to the right.

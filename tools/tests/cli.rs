@@ -126,7 +126,7 @@ fn convert_verify_and_inspect_agree_on_plan_and_sizes() {
     let Digits { model, calibrate, test, labels } = digits();
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().to_str().unwrap();
-    stdout_of_success(&["convert", &model, "--calibrate", &calibrate, "--out", out]);
+    let converted = stdout_of_success(&["convert", &model, "--calibrate", &calibrate, "--out", out]);
     let module = fs::read_to_string(folder.path().join("digits.rs")).unwrap();
 
     let data = ["--calibrate", &calibrate, "--inputs", &test, "--labels", &labels];
@@ -141,6 +141,25 @@ fn convert_verify_and_inspect_agree_on_plan_and_sizes() {
     }
     assert!(module.contains(&format!("RAM_BYTES: usize = {};", verified["ram_bytes"])));
     assert!(module.contains(&format!("FLASH_BYTES: usize = {};", verified["flash_bytes"])));
+    for key in ["flash", "peak"] {
+        assert!(verified[key].is_object() && verified[key] == inspected[key], "{key}");
+    }
+    let sum = |kinds: &Value| kinds.as_object().unwrap().values().map(|v| v.as_u64().unwrap()).sum::<u64>();
+    assert_eq!(verified["flash_bytes"], sum(&verified["flash"]));
+    for layer in inspected["layers"].as_array().unwrap() {
+        assert_eq!(layer["flash_bytes"], sum(&layer["flash"]), "{layer}");
+    }
+    let parts = ["layers", "routings"].map(|key| inspected[key].as_array().unwrap());
+    let bytes = parts.into_iter().flatten().map(|part| part["flash_bytes"].as_u64().unwrap());
+    assert_eq!(inspected["flash_bytes"], bytes.sum::<u64>());
+    let peak = format!(
+        "{} bytes in use by {}",
+        verified["peak"]["ram_bytes"],
+        verified["peak"]["layer"].as_str().unwrap()
+    );
+    assert!(converted.contains(&peak), "{converted}");
+    let experts = format!("experts {}, static weights", verified["flash"]["experts"]);
+    assert!(converted.contains(&experts), "{converted}");
 
     let layers = verified["layers"].as_array().unwrap();
     assert_eq!(layers.len(), inspected["layers"].as_array().unwrap().len());
@@ -406,16 +425,44 @@ fn inputs_are_not_written_over() {
     let (net, samples, out) = (at("net.bin"), at("cal.bin"), at("."));
     fs::copy(&model, &net).unwrap();
     fs::copy(&calibrate, &samples).unwrap();
-    let attempts: [&[&str]; 3] = [
+    let attempts: [&[&str]; 4] = [
         &["convert", &net, "--calibrate", &calibrate, "--out", &out, "--name", "net"],
         &["convert", &model, "--calibrate", &samples, "--out", &out, "--name", "cal"],
         &["inspect", &net, "--calibrate", &samples, "--json", &net],
+        &["inspect", &net, "--calibrate", &samples, "--svg", &samples],
     ];
     for arguments in attempts {
         fails_with(arguments, &["another name"], folder.path());
     }
     assert!(fs::read(&net).unwrap() == fs::read(&model).unwrap());
     assert!(fs::read(&samples).unwrap() == fs::read(&calibrate).unwrap());
+}
+
+/// Beside text and JSON, or in their place.
+#[test]
+fn inspect_draws_the_memory() {
+    let Digits { model, calibrate, .. } = digits();
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let (svg, json) = (at("memory.svg"), at("memory.json"));
+    let arguments = ["inspect", &model, "--calibrate", &calibrate];
+    let inspect = |options: &[&str]| stdout_of_success(&[&arguments[..], options].concat());
+    assert_eq!(inspect(&["--svg", &svg, "--json", &json]), inspect(&[]));
+    let result: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    let picture = fs::read_to_string(&svg).unwrap();
+    assert!(picture.contains(&format!("digits.onnx: {} bytes of RAM", result["ram_bytes"])));
+    assert_eq!(inspect(&["--svg", "-"]), picture);
+    assert_eq!(inspect(&["--svg", &svg, "--json", "-"]), inspect(&["--json", "-"]));
+
+    let fails = |svg: &str, json: &str, parts: &[&str]| {
+        let options = ["--svg", svg, "--json", json];
+        fails_with(&[&arguments[..], &options].concat(), parts, folder.path());
+    };
+    fails(&svg, &svg, &["memory.svg", "written twice", "of its own"]);
+    fails("-", "-", &["-: would be written twice"]);
+    fails(&at("no/memory.svg"), &json, &["no/memory.svg", "cannot write", "folder"]);
+    let message = String::from_utf8(condconv(&["convert", &model, "--svg", &svg]).stderr).unwrap();
+    assert!(message.contains("unexpected argument '--svg'"), "{message}");
 }
 
 #[test]

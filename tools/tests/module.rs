@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use condconv_tools::convert::{Model, read_samples};
@@ -93,6 +93,47 @@ fn main() {
 }
 "#;
 
+/// The same between words that nobody may write to, in an arena that is painted before each run, in two colours; before the
+/// scores it prints whether the first and the last word of the arena were written to.
+const GUARDED_MAIN: &str = r#"
+#![forbid(unsafe_code)]
+#![deny(warnings)]
+mod network;
+use std::hint::black_box;
+use network::{INPUT_LEN, Network};
+
+const GUARD: [u32; 64] = [0x600d_600d; 64];
+
+#[repr(C)]
+struct Guarded {
+    before: [u32; 64],
+    network: Network,
+    after: [u32; 64],
+}
+
+fn main() {
+    let bytes = std::fs::read("samples.f32").unwrap();
+    let mut memory = Box::new(Guarded { before: GUARD, network: Network::new(), after: GUARD });
+    assert_eq!(size_of::<Guarded>(), size_of_val(&GUARD) * 2 + network::RAM_BYTES);
+    for sample in bytes.chunks_exact(4 * INPUT_LEN) {
+        let reals: [f32; INPUT_LEN] =
+            std::array::from_fn(|i| f32::from_le_bytes(sample[4 * i..4 * i + 4].try_into().unwrap()));
+        let [a, b] = [0x5555_5555, 0x2aaa_aaaa].map(|paint| {
+            memory.network.arena_mut().fill(paint);
+            network::quantize_f32(&reals, memory.network.input_mut());
+            let scores = *memory.network.infer();
+            let memory = black_box(&mut *memory);
+            assert!(memory.before == GUARD && memory.after == GUARD, "written beside the network");
+            let arena = memory.network.arena_mut();
+            (scores, [arena[0], arena[arena.len() - 1]].map(|word| word != paint))
+        });
+        assert_eq!(a.0, b.0, "scores depend on what was in memory before");
+        let [first, last] = [0, 1].map(|end| u8::from(a.1[end] || b.1[end]));
+        println!("{first} {last} {}", a.0.map(|score| score.to_string()).join(" "));
+    }
+}
+"#;
+
 fn model(onnx: &str, calibrate: &str) -> Model {
     let path = |name: &str| Path::new(ROOT).join(name);
     Model::load(&path(onnx), &path(calibrate), &Options::default()).unwrap()
@@ -119,9 +160,17 @@ fn project(package: &str, model: &Model, samples: &[&[f32]], classes: &[String])
 }
 
 fn cargo(command: &str, project: &Path) -> Output {
+    cargo_with(command, project, None)
+}
+
+/// With the loops of some core. There is a folder for all strangers' crates with the same loops, so that dependencies are
+/// compiled once.
+fn cargo_with(command: &str, project: &Path, kernels: Option<&str>) -> Output {
+    let target_dir = format!("strangers{}", kernels.map(|kernels| format!("_{kernels}")).unwrap_or_default());
     Command::new(env!("CARGO"))
         .args([command, "--quiet", "--target-dir"])
-        .arg(target_dir())
+        .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join(target_dir))
+        .envs(kernels.map(|kernels| ("CONDCONV_KERNELS", kernels)))
         .current_dir(project)
         .output()
         .unwrap()
@@ -129,18 +178,16 @@ fn cargo(command: &str, project: &Path) -> Output {
 
 /// Compiles and runs a model's module on samples (NCHW) and returns what it prints.
 fn run_module(package: &str, model: &Model, samples: &[&[f32]], classes: &[String]) -> Vec<Vec<i32>> {
-    let output = cargo("run", project(package, model, samples, classes).path());
+    numbers(&cargo("run", project(package, model, samples, classes).path()))
+}
+
+/// What a program prints, line by line.
+fn numbers(output: &Output) -> Vec<Vec<i32>> {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout)
-        .unwrap()
+    String::from_utf8_lossy(&output.stdout)
         .lines()
         .map(|line| line.split(' ').map(|score| score.parse().unwrap()).collect())
         .collect()
-}
-
-/// One folder for all strangers' crates, so that dependencies are compiled once.
-fn target_dir() -> PathBuf {
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("strangers")
 }
 
 fn assert_equal(module: &[Vec<i32>], host: &[Vec<i32>]) {
@@ -336,6 +383,48 @@ fn any_names_and_any_sizes_make_a_module_that_compiles() {
             read_samples(&Path::new(ROOT).join(format!("{base}.input.npy")), &model.import).unwrap();
         let samples: Vec<&[f32]> = samples.iter().collect();
         assert_equal(&run_module(name, &model, &samples, &[]), &model.scores(&samples));
+    }
+}
+
+/// The arena is used up to its last word, and no further. What of its scratch a layer writes to depends on the loops, so that
+/// the last word may be that of some of them only.
+#[test]
+fn nothing_is_written_beside_the_network() {
+    let fixtures = "tests/fixtures/networks";
+    for (folder, name, data, least) in [
+        ("models", "digits", "digits", false),
+        ("models", "digits", "digits", true),
+        ("models", "watch", "watch", true),
+        (fixtures, "branches_legacy", "branches", false),
+        (fixtures, "blocks_legacy", "blocks", true),
+    ] {
+        let mut model = model(&format!("{folder}/{name}.onnx"), &format!("{folder}/{data}.calibrate.npy"));
+        if least {
+            let ram = model.plan.sizes().least_ram_bytes;
+            model.plan = model.plan.within(ram).unwrap();
+        }
+        let samples =
+            read_samples(&Path::new(ROOT).join(format!("{folder}/{data}.test.npy")), &model.import).unwrap();
+        let samples: Vec<&[f32]> = samples.iter().take(4).collect();
+        let project = project(&format!("guarded_{name}_{least}"), &model, &samples, &[]);
+        let source = project.path().join("src");
+        fs::write(source.join("main.rs"), GUARDED_MAIN).unwrap();
+        // The arena is private, and a test may look at it.
+        let module = source.join("network.rs");
+        let mut text = fs::read_to_string(&module).unwrap();
+        text += &format!(
+            "impl Network {{ pub fn arena_mut(&mut self) -> &mut [i32; {}] {{ &mut self.arena }} }}\n",
+            model.plan.arena
+        );
+        fs::write(module, text).unwrap();
+        let host = model.scores(&samples);
+        let both_ends_are_written = ["portable", "scalar", "dsp", "helium"].into_iter().any(|kernels| {
+            let lines = numbers(&cargo_with("run", project.path(), Some(kernels)));
+            let scores: Vec<Vec<i32>> = lines.iter().map(|line| line[2..].to_vec()).collect();
+            assert_equal(&scores, &host);
+            lines.iter().all(|line| line[..2] == [1, 1])
+        });
+        assert!(both_ends_are_written, "{name}: the arena is larger than what any loops use");
     }
 }
 

@@ -1,12 +1,12 @@
-//! Plans of real networks, run word by word: who wrote each word of the arena last.
+//! Plans of real networks: run word by word, by who wrote each word of the arena last, and added up.
 
 use std::path::Path;
 
 use condconv::{Geometry, Overlap};
 use condconv_tools::convert::Model;
-use condconv_tools::plan::Plan;
+use condconv_tools::plan::{Flash, Plan};
 use condconv_tools::quantize::Options;
-use condconv_tools::quantized::{Op, Step};
+use condconv_tools::quantized::{Kernels, Op, Step};
 
 fn model(onnx: &str, calibrate: &str) -> Model {
     let path = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
@@ -161,5 +161,38 @@ fn nothing_is_overwritten_before_its_last_reader() {
             model.plan.clone().within(sizes.least_ram_bytes).unwrap().within(usize::MAX).unwrap();
         assert_eq!(there_and_back.id(), model.plan.id());
         assert_eq!(model.plan.clone().within(sizes.least_ram_bytes - 1).unwrap_err(), sizes.least_ram_bytes);
+    }
+}
+
+/// The weights file is experts and static weights, to the byte; the rest is what the module writes as tables.
+#[test]
+fn flash_is_the_sum_of_its_kinds() {
+    for Model { path, plan, .. } in models() {
+        let network = &plan.network;
+        let flash = plan.flash();
+        assert_eq!(flash.bytes(), plan.flash_bytes());
+        assert_eq!(flash.experts + flash.static_weights, plan.weights.len(), "{}", path.display());
+        let layers = (0..network.layers.len()).map(|layer| plan.layer_flash(layer));
+        let routings = (0..network.routings.len()).map(|id| plan.routing_flash(id));
+        assert_eq!(layers.chain(routings).sum::<Flash>(), flash);
+        for (index, layer) in network.layers.iter().enumerate() {
+            let flash = plan.layer_flash(index);
+            let (experts, fixed) = match layer.op.kernels() {
+                Some(Kernels::Experts(kernels)) => (kernels.weights.len(), 0),
+                Some(Kernels::Static(kernels)) => (0, kernels.weights.len()),
+                None => (0, 0),
+            };
+            // What fills a word before them goes with weights; those that an earlier layer has are its.
+            let shared = plan.weight_places[..index].contains(&plan.weight_places[index]);
+            let right = |found: usize, weights: usize| {
+                if shared { found == 0 } else { (weights..weights + 4).contains(&found) }
+            };
+            assert!(right(flash.experts, experts) && right(flash.static_weights, fixed), "{}", layer.name);
+            assert_eq!(flash.routing, 0);
+        }
+        let peak = plan.peak().unwrap();
+        assert_eq!(Some(&peak.ram_bytes), plan.used_bytes().iter().max());
+        assert_eq!(peak.layer, network.layers[peak.index].name);
+        assert!(peak.ram_bytes <= 4 * plan.arena);
     }
 }

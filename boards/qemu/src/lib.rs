@@ -48,3 +48,34 @@ pub fn print_list(values: impl IntoIterator<Item = impl Display>) {
         print!("{}{value}", if i == 0 { "" } else { "," });
     }
 }
+
+/// Defines `infer`, which runs the network on the next sample, however its input arrives.
+#[macro_export]
+macro_rules! define_infer {
+    ($network:ident whole) => {
+        fn infer<'n>(
+            network: &'n mut $network::Network,
+            samples: &mut semihosting::fs::File,
+            observer: &mut impl condconv::Observer,
+        ) -> semihosting::io::Result<&'n [i16; $network::OUTPUT_LEN]> {
+            $crate::read_sample(samples, $network::quantize, network.input_mut())?;
+            Ok(network.infer_observed(observer))
+        }
+    };
+    ($network:ident rows) => {
+        fn infer<'n>(
+            network: &'n mut $network::Network,
+            samples: &mut semihosting::fs::File,
+            observer: &mut impl condconv::Observer,
+        ) -> semihosting::io::Result<&'n [i16; $network::OUTPUT_LEN]> {
+            let mut result = Ok(());
+            let read = |_: usize, row: &mut [_; $network::ROW_LEN]| {
+                if result.is_ok() {
+                    result = $crate::read_sample(samples, $network::quantize, row);
+                }
+            };
+            let scores = network.infer_observed(read, observer);
+            result.map(|()| scores)
+        }
+    };
+}

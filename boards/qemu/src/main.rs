@@ -17,12 +17,11 @@
 #![no_main]
 
 use condconv::{Observer, RoutingWeight};
-use condconv_qemu::{open, print_list, read_sample};
+use condconv_qemu::{define_infer, open, print_list};
 use cortex_m_rt::entry;
 use network_0 as network;
-use network_0::{INPUT_LEN, Network, OUTPUT_LEN};
+use network_0::{INPUT_LEN, Network};
 use semihosting::experimental::env;
-use semihosting::fs::File;
 use semihosting::io::{self, Read};
 use semihosting::{print, println, process};
 
@@ -77,36 +76,6 @@ fn run(network: &mut Network) -> io::Result<()> {
         println!("accuracy {correct} of {count}");
     }
     Ok(())
-}
-
-/// Runs the network on the next sample.
-macro_rules! define_infer {
-    (network_0 whole) => {
-        fn infer<'n>(
-            network: &'n mut Network,
-            samples: &mut File,
-            observer: &mut impl Observer,
-        ) -> io::Result<&'n [i16; OUTPUT_LEN]> {
-            read_sample(samples, network::quantize, network.input_mut())?;
-            Ok(network.infer_observed(observer))
-        }
-    };
-    (network_0 rows) => {
-        fn infer<'n>(
-            network: &'n mut Network,
-            samples: &mut File,
-            observer: &mut impl Observer,
-        ) -> io::Result<&'n [i16; OUTPUT_LEN]> {
-            let mut result = Ok(());
-            let read = |_: usize, row: &mut [_; network::ROW_LEN]| {
-                if result.is_ok() {
-                    result = read_sample(samples, network::quantize, row);
-                }
-            };
-            let scores = network.infer_observed(read, observer);
-            result.map(|()| scores)
-        }
-    };
 }
 
 for_networks!(define_infer);

@@ -116,6 +116,12 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// Two outputs would replace one another.
+    #[error("{path}: would be written twice; give each output a file of its own")]
+    WrittenTwice {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file cannot be read.
     #[error("{path}: cannot be read: {source}; check the path")]
     Read {

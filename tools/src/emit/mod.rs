@@ -236,7 +236,7 @@ impl Writer<'_> {
         )?;
         writeln!(out, "// output then or, where that overlaps the input, at 2 n + 1.")?;
         writeln!(out, "#[rustfmt::skip]\nconst MEMORY: [Placed; {}] = [", map.len())?;
-        for Placed { name, words, moments } in &map {
+        for Placed { name, words, moments, .. } in &map {
             writeln!(out, "    // {}\n    ({}, {}),", name.escape_debug(), range(words), range(moments))?;
         }
         writeln!(out, "];\nconst _: () = assert!(none_meet(&MEMORY, {}));\n", self.plan.arena)

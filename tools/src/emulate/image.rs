@@ -78,6 +78,17 @@ pub fn build_within(core: Core, modules: &[&Path], data: usize, stack: u64) -> R
     build_for(core, largest, "profile", &search_path(modules)?, Some(format!("{data}+{stack}")))
 }
 
+/// Builds firmware that runs a network between words that nothing may write to, and fails if something does, for the core's
+/// largest machine.
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn build_guarded(core: Core, module: &Path) -> Result<Image, EmulateError> {
+    let largest = core.platform().machines.last().expect("every core has a machine");
+    build_for(core, largest, "guarded", &search_path(&[module])?, None)
+}
+
 /// Absolute paths in one variable, as in PATH.
 fn search_path(modules: &[&Path]) -> Result<OsString, EmulateError> {
     let absolute = |module: &&Path| fs::canonicalize(module).map_err(at(module));

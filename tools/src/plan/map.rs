@@ -12,11 +12,35 @@ use super::{Plan, layout};
 pub struct Placed {
     /// The ONNX value, or the layer whose scratch it is.
     pub name: String,
+    /// What it is.
+    pub content: Content,
     /// Words of four bytes.
     pub words: Range<usize>,
     /// When it is needed: a layer reads its input at moment 2 n, if it is the n-th from 0 on, and writes its output then
     /// too or, where that overlaps the input, at 2 n + 1.
     pub moments: Range<usize>,
+}
+
+/// What lies in a place of the arena.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Content {
+    /// A tensor.
+    Tensor,
+    /// Kernels and columns that a layer prepares.
+    Scratch,
+}
+
+/// The layer that takes most of the arena, the first if there are several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Peak {
+    /// Its index.
+    #[serde(skip)]
+    pub index: usize,
+    /// The ONNX node.
+    pub layer: String,
+    /// Bytes of the arena that are in use while it runs.
+    pub ram_bytes: usize,
 }
 
 /// What a layer uses a word of the arena for.
@@ -50,17 +74,20 @@ impl Plan {
             });
             let end = 2 * last + if overwritten { 1 } else { 2 };
             let name = network.tensors[id].onnx_name.clone();
-            map.push(Placed { name, words: self.places[id].clone(), moments: start..end });
+            let words = self.places[id].clone();
+            map.push(Placed { name, content: Content::Tensor, words, moments: start..end });
         }
         let by_row = self.rows.as_ref().map_or(0, |rows| rows.layers);
         if let Some(words) = self.scratch[..by_row].first().filter(|words| !words.is_empty()) {
             let name = "scratch of the layers that run row by row".into();
-            map.push(Placed { name, words: words.clone(), moments: 0..2 * by_row });
+            let moments = 0..2 * by_row;
+            map.push(Placed { name, content: Content::Scratch, words: words.clone(), moments });
         }
         let scratch = self.scratch.iter().enumerate().skip(by_row);
         for (step, words) in scratch.filter(|(_, words)| !words.is_empty()) {
             let name = format!("scratch of {}", network.layers[step].name);
-            map.push(Placed { name, words: words.clone(), moments: 2 * step..2 * step + 2 });
+            let moments = 2 * step..2 * step + 2;
+            map.push(Placed { name, content: Content::Scratch, words: words.clone(), moments });
         }
         map
     }
@@ -93,5 +120,19 @@ impl Plan {
             roles
         });
         roles.collect()
+    }
+
+    /// Bytes of the arena that are in use while each layer runs.
+    #[must_use]
+    pub fn used_bytes(&self) -> Vec<usize> {
+        self.roles().iter().map(|roles| 4 * roles.iter().flatten().count()).collect()
+    }
+
+    /// The layer that takes most of the arena.
+    #[must_use]
+    pub fn peak(&self) -> Option<Peak> {
+        let used = self.used_bytes();
+        let (index, &ram_bytes) = used.iter().enumerate().rev().max_by_key(|(_, bytes)| **bytes)?;
+        Some(Peak { index, layer: self.network.layers[index].name.clone(), ram_bytes })
     }
 }

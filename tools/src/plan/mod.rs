@@ -1,10 +1,12 @@
 //! Where everything lies: tensors and scratch in the arena, constants in the weights file.
 
 mod arena;
+mod flash;
 mod layout;
 mod map;
 mod needs;
 mod rows;
+mod svg;
 mod weights;
 
 use std::ops::Range;
@@ -12,14 +14,15 @@ use std::ops::Range;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::quantized::{Kernels, Layer, Op, QuantizedNetwork, Routing, Step};
+use crate::quantized::{Layer, Op, QuantizedNetwork, Routing, Step};
 use arena::{Item, Placement};
+pub use flash::Flash;
 use layout::{Layout, Planner};
-pub use map::{Placed, Role};
+pub use map::{Content, Peak, Placed, Role};
 pub use rows::{RowPlan, WholeInput};
 
 /// What a network needs; part of every report.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Sizes {
     /// Multiply-accumulates, mixing and routing apart.
     pub macs: usize,
@@ -27,12 +30,18 @@ pub struct Sizes {
     pub mixing_macs: usize,
     /// All constants.
     pub flash_bytes: usize,
+    /// The same by what they are.
+    pub flash: Flash,
     /// `size_of::<Network>()`.
     pub ram_bytes: usize,
     /// The same with the least memory that the network can run in, which is slower.
     pub least_ram_bytes: usize,
     /// The same with all the scratch that makes it faster.
     pub fastest_ram_bytes: usize,
+    /// The layer that takes most of the arena; none in a network without layers.
+    pub peak: Option<Peak>,
+    /// The first layers, if they run row by row.
+    pub rows: Option<RowPlan>,
 }
 
 /// A quantised network and its layout.
@@ -176,48 +185,6 @@ impl Plan {
         matches!(step, Step::Layer(layer) if layer < layers)
     }
 
-    /// Bytes of all constants: the weights file, biases, multipliers, ratios, routing.
-    #[must_use]
-    pub fn flash_bytes(&self) -> usize {
-        let tables: usize = (0..self.network.layers.len()).map(|layer| self.table_bytes(layer)).sum();
-        let routings: usize = (0..self.network.routings.len()).map(|id| self.routing_flash_bytes(id)).sum();
-        self.weights.len() + tables + routings
-    }
-
-    /// Bytes of one layer's constants.
-    #[must_use]
-    pub fn layer_flash_bytes(&self, layer: usize) -> usize {
-        let place = &self.weight_places[layer];
-        // Weights that several layers have are counted once.
-        let own = !self.weight_places[..layer].contains(place);
-        self.table_bytes(layer) + if own { place.len() } else { 0 }
-    }
-
-    fn table_bytes(&self, layer: usize) -> usize {
-        let layer = &self.network.layers[layer];
-        let tables = match (&layer.op, layer.op.kernels()) {
-            (_, Some(Kernels::Static(kernels))) => 4 * kernels.bias.len(),
-            (_, Some(Kernels::Experts(kernels))) => {
-                4 * (kernels.bias.len() + kernels.expert_bias.len()) + 2 * kernels.ratios.len()
-            }
-            (Op::Lookup { table, .. }, None) => {
-                table.len() * self.network.tensors[layer.output].element.bytes()
-            }
-            _ => 0,
-        };
-        tables + 4 * layer.op.requantize().map_or(0, |requantize| requantize.multipliers.len())
-    }
-
-    /// Bytes of one routing function's constants.
-    #[must_use]
-    pub fn routing_flash_bytes(&self, routing: usize) -> usize {
-        let routing = &self.network.routings[routing];
-        2 * routing.matrix.len()
-            + 8 * routing.bias.len()
-            + 2 * routing.multipliers.len()
-            + routing.shifts.len()
-    }
-
     /// `size_of::<Network>()` on the device: the arena and routing weights.
     #[must_use]
     pub fn ram_bytes(&self) -> usize {
@@ -251,9 +218,12 @@ impl Plan {
             macs: self.macs(),
             mixing_macs: self.mixing_macs(),
             flash_bytes: self.flash_bytes(),
+            flash: self.flash(),
             ram_bytes: self.ram_bytes(),
             least_ram_bytes: least,
             fastest_ram_bytes: fastest,
+            peak: self.peak(),
+            rows: self.rows.clone(),
         }
     }
 

@@ -16,7 +16,9 @@ pub(super) fn place(network: &QuantizedNetwork) -> (Vec<u8>, Vec<Range<usize>>) 
             None => &[],
         };
         let place = known.entry(weights).or_insert_with(|| {
-            file.resize(file.len().next_multiple_of(4), 0);
+            if !weights.is_empty() {
+                file.resize(file.len().next_multiple_of(4), 0);
+            }
             let start = file.len();
             file.extend(weights.iter().map(|&w| w.cast_unsigned()));
             start..file.len()
