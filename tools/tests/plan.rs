@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use condconv::{Geometry, Overlap};
-use condconv_tools::convert::Model;
+use condconv_tools::convert::{Model, read_samples};
 use condconv_tools::plan::Plan;
 use condconv_tools::quantize::Options;
-use condconv_tools::quantized::{Op, Step};
+use condconv_tools::quantized::{Layer, Op, Step};
+use condconv_tools::run::Runner;
 
 fn model(onnx: &str, calibrate: &str) -> Model {
     let path = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
@@ -108,4 +109,28 @@ fn nothing_is_overwritten_before_its_last_reader() {
         assert_eq!(there_and_back.id(), model.plan.id());
         assert_eq!(model.plan.clone().within(sizes.least_ram_bytes - 1).unwrap_err(), sizes.least_ram_bytes);
     }
+}
+
+/// A shortcut's convolution runs before the second one of the block that it passes by, so that the block's input is gone by
+/// then; the file has them the other way round.
+#[test]
+fn results_do_not_depend_on_the_order_of_layers() {
+    let mut reordered = Vec::new();
+    for model in models() {
+        let mut network = model.plan.network.clone();
+        let in_file = |output: usize| model.equalized.layers.iter().position(|layer| layer.output == output);
+        network.layers.sort_by_key(|layer| in_file(layer.output));
+        let outputs = |layers: &[Layer]| layers.iter().map(|layer| layer.output).collect::<Vec<_>>();
+        if outputs(&network.layers) == outputs(&model.plan.network.layers) {
+            continue;
+        }
+        reordered.push(model.path.file_stem().unwrap().to_owned());
+        let (ordered, as_in_file) = (model.runner(), Runner::new(&network));
+        for sample in read_samples(&model.calibrate, &model.import).unwrap().iter().take(4) {
+            let input = model.input(sample);
+            let (trace, expected) = (ordered.run(input.clone()), as_in_file.run(input));
+            assert!(trace.values == expected.values && trace.routings == expected.routings);
+        }
+    }
+    assert_eq!(reordered, ["resnet8"]);
 }

@@ -4,6 +4,7 @@ mod arena;
 mod layout;
 mod map;
 mod needs;
+mod order;
 mod weights;
 
 use std::ops::Range;
@@ -60,13 +61,10 @@ pub struct Plan {
 
 impl Plan {
     /// Lays a network out to be as fast as can be, in as little memory as that takes. The result depends on the network
-    /// only.
+    /// only. Its layers run in another order than they have where all of that takes less memory.
     #[must_use]
-    pub fn new(network: QuantizedNetwork) -> Self {
-        let planner = Planner::new(&network);
-        let (least, fastest) = (planner.least(), planner.fastest());
-        let arenas = [least.arena, fastest.arena];
-        let (routing_places, routing_weights) = place_routing_weights(&network);
+    pub fn new(mut network: QuantizedNetwork) -> Self {
+        let Bounds { fastest, arenas, routing_places, routing_weights } = choose_order(&mut network);
         let (weights, weight_places) = weights::place(&network);
         Self {
             network,
@@ -166,7 +164,7 @@ impl Plan {
     }
 
     fn ram_bytes_with(&self, arena: usize) -> usize {
-        (4 * arena + 2 * self.routing_weights).next_multiple_of(4)
+        ram_bytes(arena, self.routing_weights)
     }
 
     /// Multiply-accumulates of one inference, mixing and routing apart.
@@ -213,6 +211,56 @@ fn swap_operands(layer: &mut Layer) {
     if let Op::Add { operands, .. } = &mut layer.op {
         operands.swap(0, 1);
     }
+}
+
+fn ram_bytes(arena: usize, routing_weights: usize) -> usize {
+    (4 * arena + 2 * routing_weights).next_multiple_of(4)
+}
+
+/// What a network takes in the order that its layers have.
+struct Bounds {
+    fastest: Layout,
+    /// Words of the smallest arena and of the fastest.
+    arenas: [usize; 2],
+    routing_places: Vec<Range<usize>>,
+    routing_weights: usize,
+}
+
+impl Bounds {
+    fn of(network: &QuantizedNetwork) -> Self {
+        let planner = Planner::new(network);
+        let (least, fastest) = (planner.least(), planner.fastest());
+        let arenas = [least.arena, fastest.arena];
+        let (routing_places, routing_weights) = place_routing_weights(network);
+        Self { fastest, arenas, routing_places, routing_weights }
+    }
+
+    /// Of the smallest plan and of the fastest.
+    fn ram_bytes(&self) -> [usize; 2] {
+        self.arenas.map(|arena| ram_bytes(arena, self.routing_weights))
+    }
+}
+
+/// Puts layers into the order that takes least, if neither the smallest plan nor the fastest takes more than with the order
+/// that they have.
+fn choose_order(network: &mut QuantizedNetwork) -> Bounds {
+    let mut best = Bounds::of(network);
+    let given = best.ram_bytes();
+    let mut best_order = None;
+    for order in order::better(network) {
+        order::reorder(&mut network.layers, &order);
+        let bounds = Bounds::of(network);
+        order::reorder(&mut network.layers, &order::inverse(&order));
+        let [least, fastest] = bounds.ram_bytes();
+        let is_less = least + fastest < best.ram_bytes().iter().sum::<usize>();
+        if is_less && least <= given[0] && fastest <= given[1] {
+            (best, best_order) = (bounds, Some(order));
+        }
+    }
+    if let Some(order) = best_order {
+        order::reorder(&mut network.layers, &order);
+    }
+    best
 }
 
 /// Each from the first layer that uses it to the last.
