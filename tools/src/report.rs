@@ -209,8 +209,16 @@ pub fn int16(trade: Option<&Trade>) -> String {
 
 /// The lines that end all reports.
 fn sizes(sizes: &Sizes, plan: &str) -> String {
-    let Sizes { macs, mixing_macs, flash_bytes, ram_bytes, least_ram_bytes, fastest_ram_bytes } = sizes;
-    [
+    let Sizes {
+        macs,
+        mixing_macs,
+        flash_bytes,
+        ram_bytes,
+        least_ram_bytes,
+        fastest_ram_bytes,
+        file_order_ram_bytes,
+    } = sizes;
+    let mut rows = vec![
         ("MACs, mixing and routing", format!("{macs} + {mixing_macs}")),
         ("flash (constants)", format!("{flash_bytes} bytes")),
         ("RAM (size_of::<Network>())", format!("{ram_bytes} bytes")),
@@ -218,10 +226,12 @@ fn sizes(sizes: &Sizes, plan: &str) -> String {
             "RAM, least and fastest",
             format!("{least_ram_bytes} and {fastest_ram_bytes} bytes, chosen by --ram"),
         ),
-        ("plan", plan.into()),
-    ]
-    .map(|(name, value)| format!("{name:<28}{value}\n"))
-    .concat()
+    ];
+    if let Some([least, fastest]) = file_order_ram_bytes {
+        rows.push(("RAM, in the file's order", format!("{least} and {fastest} bytes")));
+    }
+    rows.push(("plan", plan.into()));
+    rows.into_iter().map(|(name, value)| format!("{name:<28}{value}\n")).collect()
 }
 
 /// A table without lines, its columns from `first_number` on aligned to the right.

@@ -121,9 +121,14 @@ fn results_do_not_depend_on_the_order_of_layers() {
         let in_file = |output: usize| model.equalized.layers.iter().position(|layer| layer.output == output);
         network.layers.sort_by_key(|layer| in_file(layer.output));
         let outputs = |layers: &[Layer]| layers.iter().map(|layer| layer.output).collect::<Vec<_>>();
-        if outputs(&network.layers) == outputs(&model.plan.network.layers) {
+        let is_same = outputs(&network.layers) == outputs(&model.plan.network.layers);
+        let sizes = model.plan.sizes();
+        let Some([least, fastest]) = sizes.file_order_ram_bytes else {
+            assert!(is_same, "{}", model.path.display());
             continue;
-        }
+        };
+        // It saves 1,568 bytes of the 20,200 that resnet8 takes in the fastest plan.
+        assert!(!is_same && sizes.least_ram_bytes <= least && sizes.fastest_ram_bytes < fastest);
         reordered.push(model.path.file_stem().unwrap().to_owned());
         let (ordered, as_in_file) = (model.runner(), Runner::new(&network));
         for sample in read_samples(&model.calibrate, &model.import).unwrap().iter().take(4) {

@@ -32,6 +32,9 @@ pub struct Sizes {
     pub least_ram_bytes: usize,
     /// The same with all the scratch that makes it faster.
     pub fastest_ram_bytes: usize,
+    /// Those two if layers ran in the order of the file, where they do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_order_ram_bytes: Option<[usize; 2]>,
 }
 
 /// A quantised network and its layout.
@@ -57,6 +60,8 @@ pub struct Plan {
     swapped: Vec<usize>,
     /// Words of the smallest arena, and of the one with which the network is fastest.
     arenas: [usize; 2],
+    /// RAM in the order of the file, if that is another.
+    file_order_ram_bytes: Option<[usize; 2]>,
 }
 
 impl Plan {
@@ -64,7 +69,8 @@ impl Plan {
     /// only. Its layers run in another order than they have where all of that takes less memory.
     #[must_use]
     pub fn new(mut network: QuantizedNetwork) -> Self {
-        let Bounds { fastest, arenas, routing_places, routing_weights } = choose_order(&mut network);
+        let (bounds, file_order_ram_bytes) = choose_order(&mut network);
+        let Bounds { fastest, arenas, routing_places, routing_weights } = bounds;
         let (weights, weight_places) = weights::place(&network);
         Self {
             network,
@@ -77,6 +83,7 @@ impl Plan {
             weight_places,
             swapped: Vec::new(),
             arenas,
+            file_order_ram_bytes,
         }
         .with(fastest)
     }
@@ -191,6 +198,7 @@ impl Plan {
             ram_bytes: self.ram_bytes(),
             least_ram_bytes: least,
             fastest_ram_bytes: fastest,
+            file_order_ram_bytes: self.file_order_ram_bytes,
         }
     }
 
@@ -242,8 +250,8 @@ impl Bounds {
 }
 
 /// Puts layers into the order that takes least, if neither the smallest plan nor the fastest takes more than with the order
-/// that they have.
-fn choose_order(network: &mut QuantizedNetwork) -> Bounds {
+/// that they have. Tells what that takes if it is another.
+fn choose_order(network: &mut QuantizedNetwork) -> (Bounds, Option<[usize; 2]>) {
     let mut best = Bounds::of(network);
     let given = best.ram_bytes();
     let mut best_order = None;
@@ -257,10 +265,10 @@ fn choose_order(network: &mut QuantizedNetwork) -> Bounds {
             (best, best_order) = (bounds, Some(order));
         }
     }
-    if let Some(order) = best_order {
-        order::reorder(&mut network.layers, &order);
+    if let Some(order) = &best_order {
+        order::reorder(&mut network.layers, order);
     }
-    best
+    (best, best_order.map(|_| given))
 }
 
 /// Each from the first layer that uses it to the last.
