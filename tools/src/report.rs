@@ -233,6 +233,7 @@ pub fn sizes(sizes: &Sizes, plan: &str) -> String {
         ram_bytes,
         least_ram_bytes,
         fastest_ram_bytes,
+        file_order_ram_bytes,
         peak,
         rows,
     } = sizes;
@@ -245,6 +246,8 @@ pub fn sizes(sizes: &Sizes, plan: &str) -> String {
         let value = format!("{} bytes in use by {}", peak.ram_bytes, shortened(&peak.layer));
         ("RAM, peak", value)
     });
+    let file_order = file_order_ram_bytes
+        .map(|[least, fastest]| ("RAM, in the file's order", format!("{least} and {fastest} bytes")));
     let lines = [
         ("MACs, mixing and routing", format!("{macs} + {mixing_macs}")),
         ("flash (constants)", format!("{flash_bytes} bytes")),
@@ -259,7 +262,7 @@ pub fn sizes(sizes: &Sizes, plan: &str) -> String {
         ),
     ];
     let plan = ("plan", plan.to_string());
-    let lines = lines.into_iter().chain(peak).chain(rows).chain([plan]);
+    let lines = lines.into_iter().chain(file_order).chain(peak).chain(rows).chain([plan]);
     lines.map(|(name, value)| format!("{name:<28}{value}\n")).collect()
 }
 

@@ -240,7 +240,7 @@ fn overlaps(
 }
 
 /// Distances in words of four bytes.
-fn in_words(Overlap { before, after, step }: Overlap, element_bytes: usize) -> Overlap {
+pub(super) fn in_words(Overlap { before, after, step }: Overlap, element_bytes: usize) -> Overlap {
     if step == usize::MAX {
         return Overlap { before, after, step };
     }

@@ -5,6 +5,7 @@ mod flash;
 mod layout;
 mod map;
 mod needs;
+mod order;
 mod rows;
 mod svg;
 mod weights;
@@ -38,6 +39,9 @@ pub struct Sizes {
     pub least_ram_bytes: usize,
     /// The same with all the scratch that makes it faster.
     pub fastest_ram_bytes: usize,
+    /// Those two if layers ran in the order of the file, where they do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file_order_ram_bytes: Option<[usize; 2]>,
     /// The layer that takes most of the arena; none in a network without layers.
     pub peak: Option<Peak>,
     /// The first layers, if they run row by row.
@@ -69,6 +73,8 @@ pub struct Plan {
     swapped: Vec<usize>,
     /// How far layers may run row by row, what is best first.
     choices: Vec<Choice>,
+    /// RAM in the order of the file, if that is another.
+    file_order_ram_bytes: Option<[usize; 2]>,
 }
 
 /// Some first layers that run row by row, or none, and words of the smallest arena for that and of the one with which the
@@ -82,13 +88,12 @@ struct Choice {
 
 impl Plan {
     /// Lays a network out to be as fast as can be, in as little memory as that takes. The result depends on the network
-    /// only.
+    /// only. Its layers run in another order than they have where all of that takes less memory.
     #[must_use]
-    pub fn new(network: QuantizedNetwork) -> Self {
-        let planner = Planner::new(&network, None);
-        let fastest = planner.fastest();
-        let choices = vec![Choice { rows: None, least: planner.least().arena, fastest: fastest.arena }];
-        let (routing_places, routing_weights) = place_routing_weights(&network);
+    pub fn new(mut network: QuantizedNetwork) -> Self {
+        let (bounds, file_order_ram_bytes) = choose_order(&mut network);
+        let Bounds { fastest, arenas: [least, fastest_words], routing_places, routing_weights } = bounds;
+        let choices = vec![Choice { rows: None, least, fastest: fastest_words }];
         let (weights, weight_places) = weights::place(&network);
         Self {
             network,
@@ -102,6 +107,7 @@ impl Plan {
             weight_places,
             swapped: Vec::new(),
             choices,
+            file_order_ram_bytes,
         }
         .with(None, fastest)
     }
@@ -127,6 +133,7 @@ impl Plan {
         let layers = |choice: &Choice| choice.rows.as_ref().map(|rows| rows.layers);
         choices.sort_by_key(|choice| (choice.fastest, layers(choice)));
         self.choices = choices;
+        self.file_order_ram_bytes = None;
         let rows = self.choices.first().and_then(|choice| choice.rows.clone());
         let fastest = Planner::new(&self.network, rows.as_ref()).fastest();
         Ok(self.with(rows, fastest))
@@ -192,7 +199,7 @@ impl Plan {
     }
 
     fn ram_bytes_with(&self, arena: usize) -> usize {
-        (4 * arena + 2 * self.routing_weights).next_multiple_of(4)
+        ram_bytes(arena, self.routing_weights)
     }
 
     /// Multiply-accumulates of one inference, mixing and routing apart.
@@ -222,6 +229,7 @@ impl Plan {
             ram_bytes: self.ram_bytes(),
             least_ram_bytes: least,
             fastest_ram_bytes: fastest,
+            file_order_ram_bytes: self.file_order_ram_bytes,
             peak: self.peak(),
             rows: self.rows.clone(),
         }
@@ -247,6 +255,56 @@ fn swap_operands(layer: &mut Layer) {
     if let Op::Add { operands, .. } = &mut layer.op {
         operands.swap(0, 1);
     }
+}
+
+fn ram_bytes(arena: usize, routing_weights: usize) -> usize {
+    (4 * arena + 2 * routing_weights).next_multiple_of(4)
+}
+
+/// What a network takes in the order that its layers have.
+struct Bounds {
+    fastest: Layout,
+    /// Words of the smallest arena and of the fastest.
+    arenas: [usize; 2],
+    routing_places: Vec<Range<usize>>,
+    routing_weights: usize,
+}
+
+impl Bounds {
+    fn of(network: &QuantizedNetwork) -> Self {
+        let planner = Planner::new(network, None);
+        let (least, fastest) = (planner.least(), planner.fastest());
+        let arenas = [least.arena, fastest.arena];
+        let (routing_places, routing_weights) = place_routing_weights(network);
+        Self { fastest, arenas, routing_places, routing_weights }
+    }
+
+    /// Of the smallest plan and of the fastest.
+    fn ram_bytes(&self) -> [usize; 2] {
+        self.arenas.map(|arena| ram_bytes(arena, self.routing_weights))
+    }
+}
+
+/// Puts layers into the order that takes least, if neither the smallest plan nor the fastest takes more than with the order
+/// that they have. Tells what that takes if it is another.
+fn choose_order(network: &mut QuantizedNetwork) -> (Bounds, Option<[usize; 2]>) {
+    let mut best = Bounds::of(network);
+    let given = best.ram_bytes();
+    let mut best_order = None;
+    for order in order::better(network) {
+        order::reorder(&mut network.layers, &order);
+        let bounds = Bounds::of(network);
+        order::reorder(&mut network.layers, &order::inverse(&order));
+        let [least, fastest] = bounds.ram_bytes();
+        let is_less = least + fastest < best.ram_bytes().iter().sum::<usize>();
+        if is_less && least <= given[0] && fastest <= given[1] {
+            (best, best_order) = (bounds, Some(order));
+        }
+    }
+    if let Some(order) = &best_order {
+        order::reorder(&mut network.layers, order);
+    }
+    (best, best_order.map(|_| given))
 }
 
 /// Each from the first layer that uses it to the last.
