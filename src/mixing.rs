@@ -156,7 +156,7 @@ impl<'a> Experts<'a> {
         if let Err(error) = self.check_lengths(channels, kernel_len) {
             return Err(error);
         }
-        let largest_weight = 127 * MAX_COEFFICIENT * self.count as i64;
+        let largest_weight = 128 * MAX_COEFFICIENT * self.count as i64;
         if (largest_weight >> self.shift) + 1 > i16::MAX as i64 {
             return Err(LayerError::MixOverflow);
         }

@@ -72,8 +72,8 @@ fn static_accumulators() {
 }
 
 /// Experts of two channels, all weights at one end, biases still zero.
-fn extreme_experts(n: usize, kernel_len: usize, shift: u32) -> Mixture {
-    let plane: Vec<i8> = [127, -127].iter().flat_map(|&w| vec![w; kernel_len]).collect();
+fn extreme_experts(ends: [i8; 2], n: usize, kernel_len: usize, shift: u32) -> Mixture {
+    let plane: Vec<i8> = ends.iter().flat_map(|&w| vec![w; kernel_len]).collect();
     Mixture {
         planes: vec![plane; n],
         ratios: vec![32767; 2 * n],
@@ -100,7 +100,7 @@ fn mixed_kernels() {
     let output = output(2);
     for n in 1..=32 {
         let shift = smallest_shift(n);
-        let experts = extreme_experts(n, 3, shift);
+        let experts = extreme_experts([127, -128], n, 3, shift);
         let flash = experts.flash();
         let layer = CondConv2d::<i8, i16>::new(geometry, -128, experts.view(&flash), output.view()).unwrap();
         let alpha = vec![RoutingWeight::MAX; n];
@@ -110,7 +110,7 @@ fn mixed_kernels() {
         let mixed: Vec<i16> =
             scratch[2..5].iter().flat_map(|word| [*word as i16, (word >> 16) as i16]).collect();
         assert_eq!(mixed.iter().map(|&w| w.into()).collect::<Vec<i128>>(), experts.mixed(&alpha), "n = {n}");
-        assert!(mixed[0] > 16383, "n = {n}: a smaller shift would fit");
+        assert!(mixed[0] > 16383 && mixed[3] < -16383, "n = {n}: a smaller shift would fit");
 
         let coarser = Mixture { shift: shift - 1, ..experts };
         let refused = CondConv2d::<i8, i16>::new(geometry, -128, coarser.view(&flash), output.view());
@@ -122,7 +122,7 @@ fn mixed_layer<X: Element>(n: usize, kernel_len: usize, shift: u32) {
     let (x, zero_point, span) = farthest::<X>(kernel_len);
     let geometry = Geometry::new(Shape::new(1, kernel_len, 1), 2, Window::new([1, kernel_len]), 1).unwrap();
     let output = output(2);
-    let mut experts = extreme_experts(n, kernel_len, shift);
+    let mut experts = extreme_experts([127, -128], n, kernel_len, shift);
     let room = i128::from(i32::MAX) - experts.convolution_bound(span);
     fill_bias(&mut experts, room);
     let flash = experts.flash();
@@ -157,7 +157,7 @@ fn mixed_accumulators() {
 fn product_layer<X: Element>(n: usize, kernel_len: usize, shift: u32) {
     let (x, zero_point, span) = farthest::<X>(kernel_len);
     let output = output(2);
-    let mut experts = extreme_experts(n, kernel_len, shift);
+    let mut experts = extreme_experts([127, -127], n, kernel_len, shift);
     // One product must fit as well as the accumulator that is made of all.
     let combined = (span * 16383 * 127 * n as i128 * kernel_len as i128) >> shift;
     fill_bias(&mut experts, i128::from(i32::MAX) - combined - 1);
@@ -181,7 +181,7 @@ fn product_accumulators() {
     product_layer::<i8>(3, 1, 1);
     product_layer::<i16>(4, 258, 16);
 
-    let experts = extreme_experts(1, 66_312, 20);
+    let experts = extreme_experts([127, -127], 1, 66_312, 20);
     let (flash, output) = (experts.flash(), output(2));
     let refused = CondLinear::<i8, i16>::new(66_312, -128, experts.view(&flash), output.view());
     assert_eq!(refused.err(), Some(LayerError::AccumulatorOverflow));

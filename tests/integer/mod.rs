@@ -216,7 +216,7 @@ fn units(alpha: RoutingWeight) -> i128 {
 
 /// The smallest shift at which the mixed kernel of `n` experts fits int16: bound 3.
 pub(crate) fn smallest_shift(n: usize) -> u32 {
-    let fits = |shift: &u32| ((127 * 16383 * n) >> shift) < 32767;
+    let fits = |shift: &u32| ((128 * 16383 * n) >> shift) < 32767;
     (1..31).find(fits).expect("some shift is large enough")
 }
 

@@ -17,6 +17,7 @@ use condconv_tools::convert::Error;
 use condconv_tools::emulate::Core;
 
 mod check;
+#[path = "../../tests/shared/net.rs"]
 mod net;
 mod report;
 #[path = "../../tests/shared/shipped.rs"]

@@ -6,6 +6,7 @@ use condconv_tools::graph::{
 };
 use condconv_tools::plan::Plan;
 use condconv_tools::quantize::{Calibration, Int16, Preactivation, Range, quantize};
+use condconv_tools::quantized::QuantizedNetwork;
 
 /// As far as tensors reach: weights and inputs are such that their variance is one.
 const REACH: f64 = 3.0;
@@ -167,8 +168,14 @@ impl Net {
         self.append(Op::Softmax, shape)
     }
 
+    /// The network in integers, laid out, and an input.
+    pub(crate) fn plan(self) -> (Plan, Vec<f32>) {
+        let (network, input) = self.quantize();
+        (Plan::new(network), input)
+    }
+
     /// The network in integers, and an input.
-    pub(crate) fn plan(mut self) -> (Plan, Vec<f32>) {
+    pub(crate) fn quantize(mut self) -> (QuantizedNetwork, Vec<f32>) {
         let input = self.random.numbers(self.network.values[self.network.input].shape.len(), 3f32.sqrt());
         let ones = |value: &Value| vec![1.0; value.shape.channels];
         let preactivation = |layer: &Layer| Preactivation {
@@ -184,12 +191,12 @@ impl Net {
             outputs: Vec::new(),
         };
         let quantized = quantize(&self.network, &calibration, &Int16::None).expect("weights are small");
-        (Plan::new(quantized.network), input)
+        (quantized.network, input)
     }
 }
 
 /// SplitMix64.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     /// Numbers from minus to plus `reach`.
@@ -197,7 +204,8 @@ impl Random {
         (0..count).map(|_| reach * self.next()).collect()
     }
 
-    fn next(&mut self) -> f32 {
+    /// A number from minus one to one.
+    pub(crate) fn next(&mut self) -> f32 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;
         bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
