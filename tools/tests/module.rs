@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use condconv_tools::convert::{Model, read_samples};
+use condconv_tools::plan::Plan;
 use condconv_tools::quantize::{Int16, Options, RangeMethod};
 use rten_onnx::onnx::ModelProto;
 use tempfile::TempDir;
@@ -499,7 +500,7 @@ fn module_is_formatted_as_rustfmt_would() {
         let output =
             Command::new("rustfmt").args(["--check", "--edition", "2024"]).arg(module).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-        let Ok(plan) = model.plan.clone().row_by_row() else { continue };
+        let Ok(plan) = Plan::row_by_row(model.plan.network.clone()) else { continue };
         let (module, _) = Model { plan, ..model }.write(folder.path(), name, &[]).unwrap();
         let output =
             Command::new("rustfmt").args(["--check", "--edition", "2024"]).arg(module).output().unwrap();

@@ -101,7 +101,7 @@ fn run(plan: &Plan) {
 fn nothing_is_overwritten_where_layers_run_row_by_row() {
     for model in models() {
         let whole = model.plan.sizes();
-        let plan = model.plan.clone().row_by_row().unwrap();
+        let plan = Plan::row_by_row(model.plan.network.clone()).unwrap();
         let sizes = plan.sizes();
         let least = plan.clone().within(sizes.least_ram_bytes).unwrap();
         for plan in [&plan, &least] {
@@ -126,7 +126,7 @@ fn nothing_is_overwritten_where_layers_run_row_by_row() {
 #[test]
 fn rows_that_are_kept() {
     let model = model("models/resnet8_static.onnx", "models/digits.calibrate.npy");
-    let plan = model.plan.row_by_row().unwrap();
+    let plan = Plan::row_by_row(model.plan.network).unwrap();
     let least = plan.sizes().least_ram_bytes;
     let rows = plan.within(least).unwrap().rows.unwrap();
     assert!(rows.layers >= 4);

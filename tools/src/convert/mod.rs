@@ -98,10 +98,11 @@ impl Model {
         let Quantized { network, trade } =
             quantize(&float, &calibration, &options.int16).map_err(in_quantizer)?;
         options.ranges.check(&float, &network.tensors).map_err(|error| in_quantizer(error.into()))?;
-        let mut plan = Plan::new(network);
-        if options.rows {
-            plan = plan.row_by_row().map_err(|source| Error::Rows { model: path.into(), source })?;
-        }
+        let mut plan = if options.rows {
+            Plan::row_by_row(network).map_err(|source| Error::Rows { model: path.into(), source })?
+        } else {
+            Plan::new(network)
+        };
         if let Some(ram_bytes) = options.ram {
             plan = plan.within(ram_bytes).map_err(|least_ram_bytes| Error::Ram {
                 model: path.into(),

@@ -10,6 +10,7 @@ mod rows;
 mod svg;
 mod weights;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use serde::Serialize;
@@ -91,9 +92,26 @@ impl Plan {
     /// only. Its layers run in another order than they have where all of that takes less memory.
     #[must_use]
     pub fn new(mut network: QuantizedNetwork) -> Self {
-        let (bounds, file_order_ram_bytes) = choose_order(&mut network);
-        let Bounds { fastest, arenas: [least, fastest_words], routing_places, routing_weights } = bounds;
-        let choices = vec![Choice { rows: None, least, fastest: fastest_words }];
+        let (bounds, file_order_ram_bytes) = choose_order(&mut network, Choice::whole);
+        Self::in_order(network, bounds, file_order_ram_bytes)
+    }
+
+    /// The same for an input that arrives row by row: the first layers run as soon as the rows are there that they need, no more
+    /// layers than make for the least memory with which the network is fastest.
+    ///
+    /// # Errors
+    ///
+    /// If the first layers need their whole input.
+    pub fn row_by_row(mut network: QuantizedNetwork) -> Result<Self, WholeInput> {
+        RowPlan::all(&network)?;
+        let (bounds, file_order_ram_bytes) = choose_order(&mut network, Choice::by_row);
+        Ok(Self::in_order(network, bounds, file_order_ram_bytes))
+    }
+
+    fn in_order(network: QuantizedNetwork, bounds: Bounds, file_order_ram_bytes: Option<[usize; 2]>) -> Self {
+        let Bounds { choices, routing_places, routing_weights } = bounds;
+        let rows = choices.first().and_then(|choice| choice.rows.clone());
+        let fastest = Planner::new(&network, rows.as_ref()).fastest();
         let (weights, weight_places) = weights::place(&network);
         Self {
             network,
@@ -109,34 +127,7 @@ impl Plan {
             choices,
             file_order_ram_bytes,
         }
-        .with(None, fastest)
-    }
-
-    /// The plan for an input that arrives row by row: the first layers run as soon as the rows are there that they need, no more
-    /// layers than make for the least memory with which the network is fastest.
-    ///
-    /// # Errors
-    ///
-    /// If the first layers need their whole input.
-    pub fn row_by_row(mut self) -> Result<Self, WholeInput> {
-        let mut plans = RowPlan::all(&self.network)?;
-        plans.sort_by_cached_key(|rows| Planner::new(&self.network, Some(rows)).words_by_row());
-        let mut choices: Vec<Choice> = Vec::new();
-        for rows in plans {
-            let planner = Planner::new(&self.network, Some(&rows));
-            // What takes more by itself than another does at least is of no use.
-            if choices.iter().all(|choice| planner.words_by_row() < choice.least) {
-                let (least, fastest) = (planner.least().arena, planner.fastest().arena);
-                choices.push(Choice { rows: Some(rows), least, fastest });
-            }
-        }
-        let layers = |choice: &Choice| choice.rows.as_ref().map(|rows| rows.layers);
-        choices.sort_by_key(|choice| (choice.fastest, layers(choice)));
-        self.choices = choices;
-        self.file_order_ram_bytes = None;
-        let rows = self.choices.first().and_then(|choice| choice.rows.clone());
-        let fastest = Planner::new(&self.network, rows.as_ref()).fastest();
-        Ok(self.with(rows, fastest))
+        .with(rows, fastest)
     }
 
     /// The plan with no more RAM than that: with less, convolutions prepare fewer kernels at a time, or read static ones from
@@ -218,9 +209,7 @@ impl Plan {
     /// All these figures.
     #[must_use]
     pub fn sizes(&self) -> Sizes {
-        let least = self.choices.iter().map(|choice| choice.least).min().unwrap_or(self.arena);
-        let fastest = self.choices.iter().map(|choice| choice.fastest).min().unwrap_or(self.arena);
-        let [least, fastest] = [least, fastest].map(|arena| self.ram_bytes_with(arena));
+        let [least, fastest] = bounds(&self.choices).map(|arena| self.ram_bytes_with(arena));
         Sizes {
             macs: self.macs(),
             mixing_macs: self.mixing_macs(),
@@ -261,50 +250,101 @@ fn ram_bytes(arena: usize, routing_weights: usize) -> usize {
     (4 * arena + 2 * routing_weights).next_multiple_of(4)
 }
 
+impl Choice {
+    fn of(rows: Option<RowPlan>, planner: &Planner<'_>) -> Self {
+        Self { rows, least: planner.least().arena, fastest: planner.fastest().arena }
+    }
+
+    /// The only one where the input is there before.
+    fn whole(network: &QuantizedNetwork) -> Vec<Self> {
+        vec![Self::of(None, &Planner::new(network, None))]
+    }
+
+    /// All where it arrives row by row, what is best first.
+    fn by_row(network: &QuantizedNetwork) -> Vec<Self> {
+        let mut plans = RowPlan::all(network).unwrap_or_default();
+        plans.sort_by_cached_key(|rows| Planner::new(network, Some(rows)).words_by_row());
+        let mut choices: Vec<Self> = Vec::new();
+        for rows in plans {
+            let planner = Planner::new(network, Some(&rows));
+            // What takes more by itself than another does at least is of no use.
+            if choices.iter().all(|choice| planner.words_by_row() < choice.least) {
+                choices.push(Self::of(Some(rows.clone()), &planner));
+            }
+        }
+        choices.sort_by_key(|choice| (choice.fastest, choice.layers()));
+        choices
+    }
+
+    fn layers(&self) -> usize {
+        self.rows.as_ref().map_or(0, |rows| rows.layers)
+    }
+}
+
 /// What a network takes in the order that its layers have.
 struct Bounds {
-    fastest: Layout,
-    /// Words of the smallest arena and of the fastest.
-    arenas: [usize; 2],
+    choices: Vec<Choice>,
     routing_places: Vec<Range<usize>>,
     routing_weights: usize,
 }
 
 impl Bounds {
-    fn of(network: &QuantizedNetwork) -> Self {
-        let planner = Planner::new(network, None);
-        let (least, fastest) = (planner.least(), planner.fastest());
-        let arenas = [least.arena, fastest.arena];
+    fn of(network: &QuantizedNetwork, choices: Vec<Choice>) -> Self {
         let (routing_places, routing_weights) = place_routing_weights(network);
-        Self { fastest, arenas, routing_places, routing_weights }
+        Self { choices, routing_places, routing_weights }
     }
 
     /// Of the smallest plan and of the fastest.
     fn ram_bytes(&self) -> [usize; 2] {
-        self.arenas.map(|arena| ram_bytes(arena, self.routing_weights))
+        bounds(&self.choices).map(|arena| ram_bytes(arena, self.routing_weights))
     }
 }
 
-/// Puts layers into the order that takes least, if neither the smallest plan nor the fastest takes more than with the order
-/// that they have. Tells what that takes if it is another.
-fn choose_order(network: &mut QuantizedNetwork) -> (Bounds, Option<[usize; 2]>) {
-    let mut best = Bounds::of(network);
-    let given = best.ram_bytes();
-    let mut best_order = None;
-    for order in order::better(network) {
+/// Words of the smallest arena and of the fastest, of all choices.
+fn bounds(choices: &[Choice]) -> [usize; 2] {
+    let least = choices.iter().map(|choice| choice.least).min();
+    let fastest = choices.iter().map(|choice| choice.fastest).min();
+    [least, fastest].map(Option::unwrap_or_default)
+}
+
+/// Puts layers into an order that takes less, if there is one with which neither the smallest plan nor the fastest takes more than
+/// with the order that they have. Tells what that takes if it is another.
+fn choose_order(
+    network: &mut QuantizedNetwork,
+    choices: impl Fn(&QuantizedNetwork) -> Vec<Choice>,
+) -> (Bounds, Option<[usize; 2]>) {
+    let given = Bounds::of(network, choices(network));
+    let given_bytes = given.ram_bytes();
+    let mut best = given;
+    // What is good for the smallest plan and what is for the fastest may be found one after the other.
+    while let Some((order, bounds)) = better_order(network, &best, &choices) {
         order::reorder(&mut network.layers, &order);
-        let bounds = Bounds::of(network);
-        order::reorder(&mut network.layers, &order::inverse(&order));
-        let [least, fastest] = bounds.ram_bytes();
-        let is_less = least + fastest < best.ram_bytes().iter().sum::<usize>();
-        if is_less && least <= given[0] && fastest <= given[1] {
-            (best, best_order) = (bounds, Some(order));
-        }
+        best = bounds;
     }
-    if let Some(order) = &best_order {
-        order::reorder(&mut network.layers, order);
-    }
-    (best, best_order.map(|_| given))
+    let is_another = best.ram_bytes() != given_bytes;
+    (best, is_another.then_some(given_bytes))
+}
+
+/// The best of the orders that take less than the one that layers have.
+fn better_order(
+    network: &QuantizedNetwork,
+    given: &Bounds,
+    choices: impl Fn(&QuantizedNetwork) -> Vec<Choice>,
+) -> Option<(Vec<usize>, Bounds)> {
+    let sum = |bounds: &Bounds| bounds.ram_bytes().iter().sum::<usize>();
+    let orders: BTreeSet<Vec<usize>> =
+        given.choices.iter().flat_map(|choice| order::better(network, choice.layers())).collect();
+    let reordered = orders.into_iter().map(|order| {
+        let mut network = network.clone();
+        order::reorder(&mut network.layers, &order);
+        let bounds = Bounds::of(&network, choices(&network));
+        (order, bounds)
+    });
+    let less = reordered.filter(|(_, bounds)| {
+        let no_more = bounds.ram_bytes().iter().zip(given.ram_bytes()).all(|(bytes, given)| *bytes <= given);
+        no_more && sum(bounds) < sum(given)
+    });
+    less.min_by_key(|(_, bounds)| sum(bounds))
 }
 
 /// Each from the first layer that uses it to the last.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::arena::Pair;
 use super::layout::in_words;
 use super::needs::{self, Scratch};
+use super::rows;
 use crate::graph::ValueId;
 use crate::quantized::{Layer, QuantizedNetwork};
 
@@ -12,11 +13,11 @@ use crate::quantized::{Layer, QuantizedNetwork};
 const SETS: usize = 512;
 
 /// Orders in which a network takes less words at a time than in its own: with the least scratch, and with all that makes it
-/// faster. Placement may lose that again.
-pub(super) fn better(network: &QuantizedNetwork) -> Vec<Vec<usize>> {
+/// faster. Placement may lose that again. So many layers at the beginning run together before all others.
+pub(super) fn better(network: &QuantizedNetwork, together: usize) -> Vec<Vec<usize>> {
     let search = |fastest| {
-        let search = Search::new(network, fastest);
-        search.order_below(search.peak(0..network.layers.len()))
+        let search = Search::new(network, together, fastest);
+        search.order_below(search.peak(together..network.layers.len()))
     };
     let mut orders: Vec<Vec<usize>> = [false, true].into_iter().filter_map(search).collect();
     orders.dedup();
@@ -27,15 +28,6 @@ pub(super) fn better(network: &QuantizedNetwork) -> Vec<Vec<usize>> {
 pub(super) fn reorder(layers: &mut Vec<Layer>, order: &[usize]) {
     let mut from: Vec<Option<Layer>> = std::mem::take(layers).into_iter().map(Some).collect();
     layers.extend(order.iter().filter_map(|&layer| from[layer].take()));
-}
-
-/// The order that undoes another.
-pub(super) fn inverse(order: &[usize]) -> Vec<usize> {
-    let mut inverse = vec![0; order.len()];
-    for (position, &layer) in order.iter().enumerate() {
-        inverse[layer] = position;
-    }
-    inverse
 }
 
 /// Some of the layers.
@@ -118,7 +110,7 @@ struct Search {
 }
 
 impl Search {
-    fn new(network: &QuantizedNetwork, fastest: bool) -> Self {
+    fn new(network: &QuantizedNetwork, together: usize, fastest: bool) -> Self {
         let layers = &network.layers;
         let set = |chosen: &dyn Fn(&Layer) -> bool| {
             Set::of(layers.len(), (0..layers.len()).filter(|&layer| chosen(&layers[layer])))
@@ -155,7 +147,7 @@ impl Search {
             }
         };
         let runs: Vec<Run> = layers.iter().map(run).collect();
-        let done = Set::of(layers.len(), []);
+        let done = Set::of(layers.len(), 0..together);
         // No order does with less than a layer takes by itself.
         let alone = |(run, layer): (&Run, &Layer)| {
             // Another layer may have had the routing function run before.
@@ -164,9 +156,9 @@ impl Search {
             let saved = run.saved.iter().map(|&(_, words)| words).max().unwrap_or(0);
             reads.map(|&id| needs[id].words).sum::<usize>() + needs[run.output].words + run.scratch - saved
         };
-        let input = &needs[network.input];
-        let live = if input.is_needed_after(&done) { input.words } else { 0 };
-        let peak = runs.iter().zip(layers).map(alone).max().unwrap_or(0);
+        let there = rows::tensors(network, together).map(|id| &needs[id]);
+        let live = there.filter(|need| need.is_needed_after(&done)).map(|need| need.words).sum();
+        let peak = runs.iter().zip(layers).skip(together).map(alone).max().unwrap_or(0);
         let start = State { done, live, peak };
         Self { needs, runs, start }
     }
@@ -217,7 +209,8 @@ impl Search {
         // Sets of as many layers each; for each the best state, and how it was reached.
         let mut states = vec![self.start.clone()];
         let mut steps: Vec<Vec<(usize, usize)>> = Vec::new();
-        for _ in &self.runs {
+        let together = self.start.done.len() as usize;
+        for _ in together..self.runs.len() {
             let mut found: Vec<(State, (usize, usize))> = Vec::new();
             let mut index: HashMap<Set, usize> = HashMap::new();
             for (before, state) in states.iter().enumerate() {
@@ -254,7 +247,7 @@ impl Search {
             at = before;
         }
         order.reverse();
-        Some(order)
+        Some((0..together).chain(order).collect())
     }
 }
 
@@ -295,7 +288,7 @@ mod tests {
 
     use super::*;
     use crate::graph::Gate;
-    use crate::plan::{Bounds, choose_order, layout};
+    use crate::plan::{Bounds, Choice, choose_order, layout};
     use crate::quantized::{
         ConcatPart, ElementType, ExpertKernels, FixedKernels, Kernels, Op, Requantize, Routing, Tensor,
     };
@@ -359,7 +352,7 @@ mod tests {
         /// The most words that are needed at a time, by the lifetimes that tensors have.
         fn peak(&self, fastest: bool) -> usize {
             let lifetimes = layout::lifetimes(self, None);
-            let needs = Search::new(self, fastest).needs;
+            let needs = Search::new(self, 0, fastest).needs;
             let during = |(step, layer): (usize, &Layer)| {
                 let live = (0..self.tensors.len())
                     .filter(|&id| lifetimes[id].as_ref().is_some_and(|steps| steps.contains(&step)));
@@ -466,7 +459,7 @@ mod tests {
     fn no_order_of_a_few_layers_needs_less() {
         let improved = std::cell::Cell::new(0);
         proptest!(ProptestConfig::with_cases(200), |(network in network(1..7), fastest: bool)| {
-            let search = Search::new(&network, fastest);
+            let search = Search::new(&network, 0, fastest);
             let given = network.peak(fastest);
             prop_assert_eq!(search.peak(0..network.layers.len()), given);
             let least = least_peak(&network, fastest);
@@ -487,19 +480,19 @@ mod tests {
     #[test]
     fn plans_never_take_more_than_in_the_order_given() {
         proptest!(ProptestConfig::with_cases(20), |(network in network(1..40))| {
-            let given = Bounds::of(&network).ram_bytes();
+            let given = Bounds::of(&network, Choice::whole(&network)).ram_bytes();
             let mut ordered = network.clone();
-            let (chosen, before) = choose_order(&mut ordered);
+            let (chosen, before) = choose_order(&mut ordered, Choice::whole);
             let chosen = chosen.ram_bytes();
             prop_assert_eq!(before.unwrap_or(chosen), given);
             prop_assert!(ordered.is_in_order());
-            prop_assert_eq!(Bounds::of(&ordered).ram_bytes(), chosen);
+            prop_assert_eq!(Bounds::of(&ordered, Choice::whole(&ordered)).ram_bytes(), chosen);
             prop_assert!(chosen[0] <= given[0] && chosen[1] <= given[1]);
             let names = |network: &QuantizedNetwork| {
                 network.layers.iter().map(|layer| layer.name.clone()).collect::<Vec<_>>()
             };
             prop_assert!(chosen != given || names(&ordered) == names(&network));
-            prop_assert_eq!(better(&network), better(&network));
+            prop_assert_eq!(better(&network, 0), better(&network, 0));
         });
     }
 
@@ -511,7 +504,7 @@ mod tests {
         let wide = [8, 16, 32, 64].map(|channels| network.convolve(0, [1, channels, 1], fixed()));
         let narrow = wide.map(|id| network.convolve(id, [3, 4, 1], fixed()));
         network.concat(narrow.to_vec());
-        let (chosen, given) = choose_order(&mut network);
+        let (chosen, given) = choose_order(&mut network, Choice::whole);
         let (chosen, given) = (chosen.ram_bytes(), given.unwrap());
         let order: Vec<&str> = network.layers.iter().map(|layer| layer.name.as_str()).collect();
         assert_eq!(order.join(" "), "3 7 0 4 1 5 2 6 8");
