@@ -122,7 +122,10 @@ fn networks_of_the_size_of_microcontrollers() {
 #[test]
 fn memory_cut_to_what_is_reported() {
     const PROGRAM: u64 = 96;
+    let by_row = Options { rows: true, ..Options::default() };
+    let by_row = Network::with("resnet8_static", "digits", "resnet8_static_cut_rows", &by_row);
     for (network, core) in [
+        (&by_row, Core::CortexM4),
         (&*DIGITS, Core::CortexM4),
         (&*WATCH, Core::CortexM4),
         (&*DIGITS, Core::CortexM0),
