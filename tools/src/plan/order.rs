@@ -288,7 +288,8 @@ mod tests {
 
     use super::*;
     use crate::graph::Gate;
-    use crate::plan::{Bounds, Choice, choose_order, layout};
+    use crate::plan::choice::{Bounds, Choice, choose_order};
+    use crate::plan::layout;
     use crate::quantized::{
         ConcatPart, ElementType, ExpertKernels, FixedKernels, Kernels, Op, Requantize, Routing, Tensor,
     };
