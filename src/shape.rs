@@ -55,6 +55,13 @@ impl Shape {
         self.pixels() * self.channels
     }
 
+    /// Where the elements of a pixel begin, by its row and column.
+    #[cfg(not(condconv_kernels = "portable"))]
+    #[inline(always)]
+    pub(crate) const fn place(&self, [y, x]: [usize; 2]) -> usize {
+        (y * self.width + x) * self.channels
+    }
+
     /// An error if a dimension is zero, or the tensor has 2^31 elements or more.
     pub(crate) const fn check(&self) -> Result<(), LayerError> {
         let Self { height, width, channels } = *self;
@@ -408,6 +415,16 @@ impl Geometry {
         self.groups == 1 && self.window.dilation[1] == 1
     }
 
+    /// Whether pixels see nothing but the input's at the same place.
+    #[cfg(any(condconv_kernels = "dsp", condconv_kernels = "scalar"))]
+    pub(crate) const fn pixels_see_themselves(&self) -> bool {
+        let Self { input, output, window, groups } = self;
+        let ([rows, columns], [down, right]) = (window.kernel, window.stride);
+        let same_places =
+            input.height == output.height && input.width == output.width && down == 1 && right == 1;
+        same_places && rows == 1 && columns == 1 && *groups == 1
+    }
+
     pub(crate) const fn group_channels(&self) -> usize {
         self.input.channels / self.groups
     }
@@ -455,6 +472,10 @@ const fn taps(
     padding: usize,
     len: usize,
 ) -> (Range<usize>, usize) {
+    // Most kernels lie inside from one end to the other, which takes no division to find.
+    if start >= padding && start - padding + (kernel - 1) * dilation < len {
+        return (0..kernel, start - padding);
+    }
     let first = padding.saturating_sub(start).div_ceil(dilation);
     let inside = (len + padding).saturating_sub(start).div_ceil(dilation);
     let end = if inside < kernel { inside } else { kernel };
