@@ -461,6 +461,32 @@ impl Geometry {
         let w = &self.window;
         taps(x * w.stride[1], w.kernel[1], w.dilation[1], w.padding.left, self.input.width)
     }
+
+    /// The output rows at which all rows of the kernel meet the input.
+    #[cfg(any(condconv_kernels = "dsp", condconv_kernels = "helium"))]
+    pub(crate) const fn rows_on_map(&self) -> Range<usize> {
+        let w = &self.window;
+        let extent = (w.kernel[0] - 1) * w.dilation[0];
+        on_map(w.stride[0], extent, w.padding.top, self.input.height, self.output.height)
+    }
+
+    /// The output columns at which all columns of the kernel do.
+    #[cfg(any(condconv_kernels = "dsp", condconv_kernels = "helium"))]
+    pub(crate) const fn columns_on_map(&self) -> Range<usize> {
+        let w = &self.window;
+        let extent = (w.kernel[1] - 1) * w.dilation[1];
+        on_map(w.stride[1], extent, w.padding.left, self.input.width, self.output.width)
+    }
+}
+
+/// Where a kernel whose first and last tap are `extent` apart lies in `0..len`, if it begins at multiples of `stride`, less the
+/// padding.
+#[cfg(any(condconv_kernels = "dsp", condconv_kernels = "helium"))]
+const fn on_map(stride: usize, extent: usize, padding: usize, len: usize, outputs: usize) -> Range<usize> {
+    let first = padding.div_ceil(stride);
+    let inside = (len + padding).saturating_sub(extent).div_ceil(stride);
+    let end = if inside < outputs { inside } else { outputs };
+    if first < end { first..end } else { 0..0 }
 }
 
 /// The taps of a kernel placed at `start - padding` that lie inside `0..len`, and where the first of them lies. A

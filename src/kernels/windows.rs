@@ -108,12 +108,7 @@ impl WholeWindows {
         let row = shape.width * shape.channels;
         let rows = (window.kernel[0] - 1) * window.dilation[0];
         let columns = (window.kernel[1] - 1) * window.dilation[1];
-        let first =
-            [window.padding.top.div_ceil(window.stride[0]), window.padding.left.div_ceil(window.stride[1])];
-        let ends = [
-            (shape.height + window.padding.top).saturating_sub(rows).div_ceil(window.stride[0]),
-            (shape.width + window.padding.left).saturating_sub(columns).div_ceil(window.stride[1]),
-        ];
+        let inside = [geometry.rows_on_map(), geometry.columns_on_map()];
         let depth = geometry.group_channels();
         let padding = window
             .padding
@@ -121,8 +116,8 @@ impl WholeWindows {
             .wrapping_mul(row)
             .wrapping_add(window.padding.left.wrapping_mul(shape.channels));
         Self {
-            first,
-            count: [ends[0].saturating_sub(first[0]), ends[1].saturating_sub(first[1])],
+            first: [inside[0].start, inside[1].start],
+            count: [inside[0].end - inside[0].start, inside[1].end - inside[1].start],
             step: [window.stride[0].wrapping_mul(row), window.stride[1].wrapping_mul(shape.channels)],
             start: (group * depth).wrapping_sub(padding),
             // Where this wraps around no window is whole.
