@@ -55,13 +55,15 @@ impl<'a, X: Element, Y: Element> Convolution<'a, X, Y> {
         assert!(input.len() == self.geometry.input().len() && output.len() == self.geometry.output().len());
     }
 
-    pub(crate) fn infer(&self, source: impl Source, scratch: &mut [i32], tensors: Tensors<'_, X, Y>) {
+    #[inline]
+    pub(crate) fn infer(&self, source: &impl Source, scratch: &mut [i32], tensors: Tensors<'_, X, Y>) {
         kernels::convolve(&self.geometry, self.zero_point, &self.requantize, source, scratch, tensors);
     }
 
+    #[inline]
     pub(crate) fn infer_depthwise(
         &self,
-        source: impl Source,
+        source: &impl Source,
         scratch: &mut [i32],
         tensors: Tensors<'_, X, Y>,
     ) {
@@ -157,7 +159,7 @@ impl<'a, X: Element, Y: Element> Conv2d<'a, X, Y> {
     pub fn infer(&self, input: &[X], scratch: &mut [i32], output: &mut [Y]) {
         self.convolution.check(input, output);
         assert!(scratch.len() >= self.scratch_words());
-        self.convolution.infer(self.kernels, scratch, Tensors::apart(input, output));
+        self.convolution.infer(&self.kernels, scratch, Tensors::apart(input, output));
     }
 
     /// Convolves row `y` alone, from the rows of the input that [`Geometry::row_window`] says.
@@ -170,7 +172,7 @@ impl<'a, X: Element, Y: Element> Conv2d<'a, X, Y> {
         let row = self.convolution.row(y);
         row.check(input, output);
         assert!(scratch.len() >= self.scratch_words());
-        row.infer(self.kernels, scratch, Tensors::apart(input, output));
+        row.infer(&self.kernels, scratch, Tensors::apart(input, output));
     }
 }
 
@@ -191,7 +193,7 @@ impl<X: Element> Conv2d<'_, X, X> {
     #[inline]
     pub fn infer_within(&self, memory: &mut [X], places: [usize; 2], scratch: &mut [i32]) {
         assert!(scratch.len() >= self.overlap_scratch_words());
-        self.convolution.infer(self.kernels, scratch, self.convolution.within(memory, places));
+        self.convolution.infer(&self.kernels, scratch, self.convolution.within(memory, places));
     }
 }
 
@@ -288,7 +290,7 @@ impl<'a, X: Element, Y: Element> CondConv2d<'a, X, Y> {
     pub fn infer(&self, input: &[X], routing: &[RoutingWeight], scratch: &mut [i32], output: &mut [Y]) {
         self.convolution.check(input, output);
         assert!(scratch.len() >= self.scratch_words());
-        self.convolution.infer(Mixture::new(&self.experts, routing), scratch, Tensors::apart(input, output));
+        self.convolution.infer(&Mixture::new(&self.experts, routing), scratch, Tensors::apart(input, output));
     }
 }
 
@@ -316,7 +318,7 @@ impl<X: Element> CondConv2d<'_, X, X> {
     ) {
         assert!(scratch.len() >= self.overlap_scratch_words());
         self.convolution.infer(
-            Mixture::new(&self.experts, routing),
+            &Mixture::new(&self.experts, routing),
             scratch,
             self.convolution.within(memory, places),
         );

@@ -92,7 +92,7 @@ impl<'a, X: Element, Y: Element> DepthwiseConv2d<'a, X, Y> {
     pub fn infer(&self, input: &[X], scratch: &mut [i32], output: &mut [Y]) {
         self.convolution.check(input, output);
         assert!(scratch.len() >= self.scratch_words());
-        self.convolution.infer_depthwise(self.kernels, scratch, Tensors::apart(input, output));
+        self.convolution.infer_depthwise(&self.kernels, scratch, Tensors::apart(input, output));
     }
 
     /// Convolves row `y` alone, from the rows of the input that [`Geometry::row_window`] says.
@@ -105,7 +105,7 @@ impl<'a, X: Element, Y: Element> DepthwiseConv2d<'a, X, Y> {
         let row = self.convolution.row(y);
         row.check(input, output);
         assert!(scratch.len() >= self.scratch_words());
-        row.infer_depthwise(self.kernels, scratch, Tensors::apart(input, output));
+        row.infer_depthwise(&self.kernels, scratch, Tensors::apart(input, output));
     }
 }
 
@@ -120,7 +120,7 @@ impl<X: Element> DepthwiseConv2d<'_, X, X> {
     #[inline]
     pub fn infer_within(&self, memory: &mut [X], places: [usize; 2], scratch: &mut [i32]) {
         assert!(scratch.len() >= self.scratch_words());
-        self.convolution.infer_depthwise(self.kernels, scratch, self.convolution.within(memory, places));
+        self.convolution.infer_depthwise(&self.kernels, scratch, self.convolution.within(memory, places));
     }
 }
 
@@ -194,7 +194,7 @@ impl<'a, X: Element, Y: Element> CondDepthwiseConv2d<'a, X, Y> {
         self.convolution.check(input, output);
         assert!(scratch.len() >= self.scratch_words());
         self.convolution.infer_depthwise(
-            Mixture::new(&self.experts, routing),
+            &Mixture::new(&self.experts, routing),
             scratch,
             Tensors::apart(input, output),
         );
@@ -219,7 +219,7 @@ impl<X: Element> CondDepthwiseConv2d<'_, X, X> {
     ) {
         assert!(scratch.len() >= self.scratch_words());
         self.convolution.infer_depthwise(
-            Mixture::new(&self.experts, routing),
+            &Mixture::new(&self.experts, routing),
             scratch,
             self.convolution.within(memory, places),
         );

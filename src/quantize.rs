@@ -160,11 +160,18 @@ impl<'a> Requantize<'a> {
 
     /// Bounds outputs further than their type does.
     #[cfg(any(condconv_kernels = "dsp", condconv_kernels = "scalar"))]
+    #[inline(always)]
     pub(crate) fn bound<Y: Element>(&self, outputs: &mut [Y]) {
         if (self.min, self.max) != (Y::MIN, Y::MAX) {
-            for output in outputs {
-                *output = Y::saturate(output.widen().clamp(self.min, self.max));
-            }
+            self.clamp(outputs);
+        }
+    }
+
+    #[cfg(any(condconv_kernels = "dsp", condconv_kernels = "scalar"))]
+    #[inline(never)]
+    fn clamp<Y: Element>(&self, outputs: &mut [Y]) {
+        for output in outputs {
+            *output = Y::saturate(output.widen().clamp(self.min, self.max));
         }
     }
 
@@ -178,7 +185,7 @@ impl<'a> Requantize<'a> {
         self.zero_point
     }
 
-    #[cfg(not(condconv_kernels = "portable"))]
+    #[cfg(condconv_kernels = "helium")]
     pub(crate) const fn bounds(&self) -> (i32, i32) {
         (self.min, self.max)
     }

@@ -55,6 +55,13 @@ impl Shape {
         self.pixels() * self.channels
     }
 
+    /// Where the elements of a pixel begin, by its row and column.
+    #[cfg(not(condconv_kernels = "portable"))]
+    #[inline(always)]
+    pub(crate) const fn place(&self, [y, x]: [usize; 2]) -> usize {
+        (y * self.width + x) * self.channels
+    }
+
     /// An error if a dimension is zero, or the tensor has 2^31 elements or more.
     pub(crate) const fn check(&self) -> Result<(), LayerError> {
         let Self { height, width, channels } = *self;
@@ -408,6 +415,16 @@ impl Geometry {
         self.groups == 1 && self.window.dilation[1] == 1
     }
 
+    /// Whether pixels see nothing but the input's at the same place.
+    #[cfg(any(condconv_kernels = "dsp", condconv_kernels = "scalar"))]
+    pub(crate) const fn pixels_see_themselves(&self) -> bool {
+        let Self { input, output, window, groups } = self;
+        let ([rows, columns], [down, right]) = (window.kernel, window.stride);
+        let same_places =
+            input.height == output.height && input.width == output.width && down == 1 && right == 1;
+        same_places && rows == 1 && columns == 1 && *groups == 1
+    }
+
     pub(crate) const fn group_channels(&self) -> usize {
         self.input.channels / self.groups
     }
@@ -444,6 +461,32 @@ impl Geometry {
         let w = &self.window;
         taps(x * w.stride[1], w.kernel[1], w.dilation[1], w.padding.left, self.input.width)
     }
+
+    /// The output rows at which all rows of the kernel meet the input.
+    #[cfg(any(condconv_kernels = "dsp", condconv_kernels = "helium"))]
+    pub(crate) const fn rows_on_map(&self) -> Range<usize> {
+        let w = &self.window;
+        let extent = (w.kernel[0] - 1) * w.dilation[0];
+        on_map(w.stride[0], extent, w.padding.top, self.input.height, self.output.height)
+    }
+
+    /// The output columns at which all columns of the kernel do.
+    #[cfg(any(condconv_kernels = "dsp", condconv_kernels = "helium"))]
+    pub(crate) const fn columns_on_map(&self) -> Range<usize> {
+        let w = &self.window;
+        let extent = (w.kernel[1] - 1) * w.dilation[1];
+        on_map(w.stride[1], extent, w.padding.left, self.input.width, self.output.width)
+    }
+}
+
+/// Where a kernel whose first and last tap are `extent` apart lies in `0..len`, if it begins at multiples of `stride`, less the
+/// padding.
+#[cfg(any(condconv_kernels = "dsp", condconv_kernels = "helium"))]
+const fn on_map(stride: usize, extent: usize, padding: usize, len: usize, outputs: usize) -> Range<usize> {
+    let first = padding.div_ceil(stride);
+    let inside = (len + padding).saturating_sub(extent).div_ceil(stride);
+    let end = if inside < outputs { inside } else { outputs };
+    if first < end { first..end } else { 0..0 }
 }
 
 /// The taps of a kernel placed at `start - padding` that lie inside `0..len`, and where the first of them lies. A
@@ -455,6 +498,10 @@ const fn taps(
     padding: usize,
     len: usize,
 ) -> (Range<usize>, usize) {
+    // Most kernels lie inside from one end to the other, which takes no division to find.
+    if start >= padding && start - padding + (kernel - 1) * dilation < len {
+        return (0..kernel, start - padding);
+    }
     let first = padding.saturating_sub(start).div_ceil(dilation);
     let inside = (len + padding).saturating_sub(start).div_ceil(dilation);
     let end = if inside < kernel { inside } else { kernel };

@@ -53,43 +53,38 @@ pub(crate) use helium::weigh;
 #[cfg(not(condconv_kernels = "helium"))]
 pub(crate) use portable::weigh;
 
-/// Convolves with kernels from a source. Once a kind of layer, not once a layer.
-#[inline(never)]
+/// Convolves with kernels from a source.
+#[inline(always)]
 pub(crate) fn convolve<X: Element, Y: Element>(
     geometry: &Geometry,
     zero_point: i32,
     requantize: &Requantize<'_>,
-    source: impl Source,
+    source: &impl Source,
     scratch: &mut [i32],
     mut tensors: Tensors<'_, X, Y>,
 ) {
     #[cfg(not(condconv_kernels = "portable"))]
-    if let Some(tensors) = tensors.int8() {
-        return native::convolve(geometry, zero_point, &source, requantize, scratch, tensors);
+    if let Some(mut tensors) = tensors.int8() {
+        return native::convolve(geometry, zero_point, requantize, source, scratch, &mut tensors);
     }
-    let least = if tensors.overlap() { geometry.output.channels } else { 1 };
-    portable::in_blocks(geometry, source, scratch, least, |channels, kernels| {
-        portable::convolve(geometry, zero_point, channels, kernels, requantize, &mut tensors);
-    });
+    portable::convolve(geometry, zero_point, requantize, source, scratch, &mut tensors);
 }
 
 /// Convolves each channel with its kernel.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn depthwise<X: Element, Y: Element>(
     geometry: &Geometry,
     zero_point: i32,
     requantize: &Requantize<'_>,
-    source: impl Source,
+    source: &impl Source,
     scratch: &mut [i32],
     mut tensors: Tensors<'_, X, Y>,
 ) {
     #[cfg(not(condconv_kernels = "portable"))]
-    if let Some(tensors) = tensors.int8() {
-        return native::depthwise(geometry, zero_point, &source, requantize, scratch, tensors);
+    if let Some(mut tensors) = tensors.int8() {
+        return native::depthwise(geometry, zero_point, requantize, source, scratch, &mut tensors);
     }
-    portable::in_blocks(geometry, source, scratch, 1, |channels, kernels| {
-        portable::depthwise(geometry, zero_point, channels, kernels, requantize, &mut tensors);
-    });
+    portable::depthwise(geometry, zero_point, requantize, source, scratch, &mut tensors);
 }
 
 /// Multiplies a vector by a matrix.

@@ -34,9 +34,9 @@ pub(crate) fn linear<X: Element, Y: Element>(
 ///
 /// If it has no room for `least` of them.
 #[inline(always)]
-pub(crate) fn in_blocks<S: KernelSource>(
+fn in_blocks<S: KernelSource>(
     geometry: &Geometry,
-    source: S,
+    source: &S,
     scratch: &mut [i32],
     least: usize,
     mut inner_loop: impl FnMut(Range<usize>, &Kernels<'_, S::Weight>),
@@ -51,8 +51,39 @@ pub(crate) fn in_blocks<S: KernelSource>(
     }
 }
 
+/// Convolves block by block: all channels in one where the output may overlap the input.
+#[inline(never)]
+pub(crate) fn convolve<X: Element, Y: Element>(
+    geometry: &Geometry,
+    zero_point: i32,
+    requantize: &Requantize<'_>,
+    source: &impl KernelSource,
+    scratch: &mut [i32],
+    tensors: &mut Tensors<'_, X, Y>,
+) {
+    let least = if tensors.overlap() { geometry.output.channels } else { 1 };
+    in_blocks(geometry, source, scratch, least, |channels, kernels| {
+        convolve_block(geometry, zero_point, channels, kernels, requantize, tensors);
+    });
+}
+
+/// Convolves each channel with its kernel, block by block.
+#[inline(never)]
+pub(crate) fn depthwise<X: Element, Y: Element>(
+    geometry: &Geometry,
+    zero_point: i32,
+    requantize: &Requantize<'_>,
+    source: &impl KernelSource,
+    scratch: &mut [i32],
+    tensors: &mut Tensors<'_, X, Y>,
+) {
+    in_blocks(geometry, source, scratch, 1, |channels, kernels| {
+        depthwise_block(geometry, zero_point, channels, kernels, requantize, tensors);
+    });
+}
+
 /// Convolves `channels` of the output. Padding is what the zero point stands for, so its taps are skipped.
-pub(crate) fn convolve<X: Element, W: Element, Y: Element>(
+fn convolve_block<X: Element, W: Element, Y: Element>(
     geometry: &Geometry,
     zero_point: i32,
     channels: Range<usize>,
@@ -94,7 +125,7 @@ pub(crate) fn convolve<X: Element, W: Element, Y: Element>(
 }
 
 /// Convolves `channels`, each with its own kernel.
-pub(crate) fn depthwise<X: Element, W: Element, Y: Element>(
+fn depthwise_block<X: Element, W: Element, Y: Element>(
     geometry: &Geometry,
     zero_point: i32,
     channels: Range<usize>,

@@ -55,16 +55,7 @@ pub(super) fn each_run(geometry: &Geometry, first: usize, in_order: bool, mut ea
     let down = !in_order && out_shape.height > out_shape.width;
     let (lines, line) =
         if down { (out_shape.width, out_shape.height) } else { (out_shape.height, out_shape.width) };
-    let is_inside = |i: &usize| {
-        if down {
-            geometry.rows(*i).0.len() == window.kernel[0]
-        } else {
-            geometry.columns(*i).0.len() == window.kernel[1]
-        }
-    };
-    let mut pixels = 0..line;
-    let start = pixels.find(is_inside).unwrap_or(line);
-    let inside = start..pixels.find(|i| !is_inside(i)).unwrap_or(line);
+    let inside = if down { geometry.rows_on_map() } else { geometry.columns_on_map() };
     // Where a step wraps around there is nothing to step to.
     let input_row = shape.width * shape.channels;
     let (output_step, input_step) = if down {

@@ -5,14 +5,17 @@
 //! ```
 
 use super::both;
-use crate::kernels::windows::{Corner, PIXELS, Windows};
+use crate::Geometry;
+use crate::kernels::windows::{PIXELS, Pixels, Windows};
 use crate::quantize::Element;
 
 /// Four numbers that each of four pixels sees.
 pub(super) type Group = [i32; 2 * PIXELS];
 
-/// The columns of four pixels.
+/// The columns of four pixels of a group.
 pub(super) struct Columns<'a> {
+    geometry: &'a Geometry,
+    pub(super) group: usize,
     zero_point: i32,
     words: &'a mut [i32],
     /// Where padding, or what pixels see, is put together.
@@ -20,44 +23,58 @@ pub(super) struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    pub(super) fn new(zero_point: i32, words: &'a mut [i32], staged: &'a mut [i8]) -> Self {
+    pub(super) fn new(
+        geometry: &'a Geometry,
+        zero_point: i32,
+        words: &'a mut [i32],
+        staged: &'a mut [i8],
+    ) -> Self {
         staged.fill(i8::saturate(zero_point));
-        Self { zero_point, words, staged }
+        Self { geometry, group: 0, zero_point, words, staged }
     }
 
     pub(super) const fn words(&self) -> &[i32] {
         self.words
     }
 
-    /// Puts what four pixels see, less the zero point, into the columns; padding is zero.
-    #[inline(never)]
-    pub(super) fn put(&mut self, windows: &Windows<'_>, pixels: [[usize; 2]; PIXELS]) {
-        let mut groups = self.words.as_chunks_mut::<{ 2 * PIXELS }>().0;
-        let offset = both(-self.zero_point);
-        if windows.geometry.runs_are_words() {
-            return windows.each_run(pixels, self.staged, |runs| {
-                let run;
-                (run, groups) = core::mem::take(&mut groups).split_at_mut(runs[0].len() / 4);
-                spread(runs, offset, run);
-            });
+    /// Puts what four pixels see of the input, less the zero point, into the columns; padding is zero.
+    #[inline(always)]
+    pub(super) fn put(&mut self, input: &[i8], pixels: &Pixels) {
+        if self.geometry.runs_are_words() {
+            self.put_runs(input, pixels);
+        } else {
+            self.put_staged(input, pixels);
         }
-        // Runs end within words, so they are put together as bytes first. Past the last kernels are zero.
-        let len = 4 * groups.len();
-        for (pixel, bytes) in pixels.into_iter().zip(self.staged.chunks_exact_mut(len)) {
-            stage(windows, windows.corner(pixel), self.zero_point, bytes);
-        }
-        let mut lanes = self.staged.chunks_exact(len);
-        spread(core::array::from_fn(|_| lanes.next().unwrap_or_default()), offset, groups);
     }
-}
 
-/// Copies what one pixel sees.
-fn stage(windows: &Windows<'_>, corner: Corner, zero_point: i32, bytes: &mut [i8]) {
-    let columns = windows.columns_inside(corner);
-    if windows.meets_padding(corner, &columns) {
-        bytes.fill(i8::saturate(zero_point));
+    /// Where runs are whole words they are taken from the input as they are.
+    #[inline(never)]
+    fn put_runs(&mut self, input: &[i8], pixels: &Pixels) {
+        let offset = both(-self.zero_point);
+        let mut groups = self.words.as_chunks_mut().0;
+        Windows::new(self.geometry, self.group, input).each_run(pixels, self.staged, |runs| {
+            let run;
+            (run, groups) = core::mem::take(&mut groups).split_at_mut(runs[0].len() / 4);
+            spread(runs, offset, run);
+        });
     }
-    windows.each_run_inside(corner, &columns, |at, run| copy(run, &mut bytes[at..]));
+
+    /// Where runs end within words they are put together as bytes first. Past the last kernels are zero.
+    #[inline(never)]
+    fn put_staged(&mut self, input: &[i8], pixels: &Pixels) {
+        let groups = self.words.as_chunks_mut().0;
+        let len = 4 * groups.len();
+        let windows = Windows::new(self.geometry, self.group, input);
+        for (&[y, x], bytes) in pixels.iter().zip(self.staged.chunks_exact_mut(len)) {
+            let (rows, columns) = (self.geometry.rows(y), self.geometry.columns(x));
+            if [rows.0.len(), columns.0.len()] != self.geometry.window.kernel {
+                bytes.fill(i8::saturate(self.zero_point));
+            }
+            windows.each_run_inside(rows, columns, |at, run| copy(run, &mut bytes[at..]));
+        }
+        let staged = &self.staged[..PIXELS * len];
+        spread(core::array::from_fn(|lane| &staged[lane * len..][..len]), both(-self.zero_point), groups);
+    }
 }
 
 /// Copies a few bytes, which a call of `memcpy` is too long for.

@@ -8,7 +8,7 @@ use super::multiply::{Block, Weights};
 use super::order::{Order, put};
 use crate::kernel_source::{KernelSource, StaticKernels};
 use crate::kernels::Tensors;
-use crate::kernels::windows::{PIXELS, Windows, bound, each_pixels};
+use crate::kernels::windows::{PIXELS, each_pixels};
 use crate::mixing::Mixture;
 use crate::{Geometry, Requantize};
 
@@ -54,69 +54,54 @@ impl Source for Mixture<'_> {
 pub(crate) fn convolve(
     geometry: &Geometry,
     zero_point: i32,
-    source: &impl Source,
     requantize: &Requantize<'_>,
+    source: &impl Source,
     scratch: &mut [i32],
-    mut tensors: Tensors<'_, i8, i8>,
+    tensors: &mut Tensors<'_, i8, i8>,
 ) {
     let (columns, rest) = scratch.split_at_mut(PIXELS * geometry.kernel_words());
     let (staged, rest) = rest.split_at_mut(geometry.staged_words());
-    let mut columns = Columns::new(zero_point, columns, bytemuck::must_cast_slice_mut(staged));
+    let mut columns = Columns::new(geometry, zero_point, columns, bytemuck::must_cast_slice_mut(staged));
     let group_channels = geometry.output.channels / geometry.groups;
     let pair_words = 2 * geometry.kernel_words();
-    let step = rest.len() / (pair_words + 2) * 2;
+    let room = rest.len() / (pair_words + 2) * 2;
     let least = if tensors.overlap() { group_channels } else { 1 };
-    for group in 0..geometry.groups {
-        let channels = group * group_channels..(group + 1) * group_channels;
-        let mut run = |channels: Range<usize>, weights: Weights<'_>, bias: &[i32]| {
-            let multipliers = &requantize.multipliers()[channels.clone()];
-            let block = Block { weights, bias, multipliers, zero_point: requantize.zero_point() };
-            convolve_block(
-                geometry,
-                group,
-                &block,
-                requantize.bounds(),
-                channels,
-                &mut columns,
-                &mut tensors,
-            );
-        };
-        if let Some(kernels) = source.in_flash()
-            && step < least.max(WIDE_CHANNELS.min(group_channels))
-        {
-            let weights = Weights::Narrow(kernels.of(channels.clone()));
-            run(channels.clone(), weights, &kernels.bias()[channels]);
-            continue;
-        }
-        assert!(step >= least);
-        let (kernels, bias) = rest.split_at_mut(step / 2 * pair_words);
-        for first in channels.clone().step_by(step) {
-            let channels = first..channels.end.min(first + step);
-            let kernels = &mut kernels[..channels.len().div_ceil(2) * pair_words];
+    let in_flash = source.in_flash().filter(|_| room < least.max(WIDE_CHANNELS.min(group_channels)));
+    let step = if in_flash.is_some() { group_channels } else { room };
+    assert!(step >= least);
+    let mut first = 0;
+    while first < geometry.output.channels {
+        columns.group = first / group_channels;
+        let end = (first + step).min((columns.group + 1) * group_channels);
+        let channels = first..end;
+        let (weights, bias) = if let Some(kernels) = in_flash {
+            (Weights::Narrow(kernels.of(channels.clone())), &kernels.bias()[channels.clone()])
+        } else {
+            let pairs = channels.len().div_ceil(2);
+            let (kernels, bias) = rest.split_at_mut(pairs * pair_words);
             source.put(channels.clone(), Order::Wide { words: pair_words }, kernels);
             source.put_biases(first, &mut bias[..channels.len()]);
-            run(channels.clone(), Weights::Wide(kernels), &bias[..channels.len().next_multiple_of(2)]);
-        }
+            (Weights::Wide(kernels), &bias[..2 * pairs])
+        };
+        let block = Block {
+            weights,
+            bias,
+            multipliers: &requantize.multipliers()[channels],
+            zero_point: requantize.zero_point(),
+            output: geometry.output,
+            first,
+        };
+        convolve_block(&block, &mut columns, tensors);
+        first = end;
     }
+    requantize.bound(tensors.output());
 }
 
 /// Convolves all pixels with a block of a group's channels.
 #[inline(never)]
-fn convolve_block(
-    geometry: &Geometry,
-    group: usize,
-    block: &Block<'_>,
-    bounds: (i32, i32),
-    channels: Range<usize>,
-    columns: &mut Columns<'_>,
-    tensors: &mut Tensors<'_, i8, i8>,
-) {
-    let shape = geometry.output;
-    each_pixels(shape, tensors.backwards(), |pixels, numbers| {
-        columns.put(&Windows::new(geometry, group, tensors.input()), pixels);
-        let output = tensors.output();
-        let places = numbers.map(|number| number * shape.channels + channels.start);
-        block.multiply(columns.words(), places, output);
-        bound(bounds, numbers[0]..numbers[PIXELS - 1] + 1, shape.channels, channels.clone(), output);
+fn convolve_block(block: &Block<'_>, columns: &mut Columns<'_>, tensors: &mut Tensors<'_, i8, i8>) {
+    each_pixels(block.output, tensors.backwards(), |pixels| {
+        columns.put(tensors.input(), pixels);
+        block.multiply(columns.words(), pixels, tensors.output());
     });
 }

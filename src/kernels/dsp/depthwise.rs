@@ -1,13 +1,10 @@
 //! Depthwise convolutions: four channels at a time, a word of the input.
 
-use core::ops::Range;
-
 use super::conv::{Source, convolve};
 use super::order::Order;
 use super::taps::Block;
 use crate::kernels::Tensors;
 use crate::kernels::runs::each_run;
-use crate::kernels::windows::bound;
 use crate::{Geometry, Requantize};
 
 /// Channels that are convolved at a time.
@@ -23,14 +20,14 @@ const QUAD: usize = 4;
 pub(crate) fn depthwise(
     geometry: &Geometry,
     zero_point: i32,
-    source: &impl Source,
     requantize: &Requantize<'_>,
+    source: &impl Source,
     scratch: &mut [i32],
-    mut tensors: Tensors<'_, i8, i8>,
+    tensors: &mut Tensors<'_, i8, i8>,
 ) {
     let channels = geometry.output.channels;
     if channels < QUAD {
-        return convolve(geometry, zero_point, source, requantize, scratch, tensors);
+        return convolve(geometry, zero_point, requantize, source, scratch, tensors);
     }
     let words = 2 * geometry.window.taps();
     let step = scratch.len() / (words + QUAD);
@@ -46,28 +43,21 @@ pub(crate) fn depthwise(
         let bias = &mut bias[..block.len()];
         source.put(block.clone(), Order::Taps { words }, kernels);
         source.put_biases(block.start, bias);
-        let multipliers = &requantize.multipliers()[block.clone()];
         let prepared = Block {
+            first: block.start,
             kernels,
             bias,
-            multipliers,
+            multipliers: &requantize.multipliers()[block],
             input_zero_point: zero_point,
             zero_point: requantize.zero_point(),
         };
-        convolve_block(geometry, &prepared, requantize.bounds(), block, &mut tensors);
+        convolve_block(geometry, &prepared, tensors);
     }
+    requantize.bound(tensors.output());
 }
 
 /// Convolves all pixels of a block of channels.
 #[inline(never)]
-fn convolve_block(
-    geometry: &Geometry,
-    block: &Block<'_>,
-    bounds: (i32, i32),
-    channels: Range<usize>,
-    tensors: &mut Tensors<'_, i8, i8>,
-) {
-    each_run(geometry, channels.start, tensors.overlap(), |run| block.multiply(run, tensors));
-    let shape = geometry.output;
-    bound(bounds, 0..shape.pixels(), shape.channels, channels, tensors.output());
+fn convolve_block(geometry: &Geometry, block: &Block<'_>, tensors: &mut Tensors<'_, i8, i8>) {
+    each_run(geometry, block.first, tensors.overlap(), |run| block.multiply(run, tensors));
 }

@@ -1,6 +1,7 @@
 //! The inner loop of convolutions.
 
-use crate::kernels::windows::{PIXELS, have_room};
+use crate::Shape;
+use crate::kernels::windows::{PIXELS, Pixels, have_room};
 
 /// Kernels of a block of channels, one after the other.
 #[derive(Clone, Copy)]
@@ -20,16 +21,20 @@ pub(super) struct Block<'a> {
     pub(super) multipliers: &'a [i32],
     /// The output's.
     pub(super) zero_point: i32,
+    pub(super) output: Shape,
+    /// The first of the channels.
+    pub(super) first: usize,
 }
 
 impl Block<'_> {
-    /// All channels of four pixels: `columns` is what they see, `places` is where their outputs lie. Outputs are bounded by
-    /// int8 only.
+    /// All channels of four pixels: `columns` is what they see. Outputs are bounded by int8 only.
     ///
     /// # Panics
     ///
     /// If lengths do not fit together.
-    pub(super) fn multiply(&self, columns: &[i32], places: [usize; PIXELS], output: &mut [i8]) {
+    #[inline(never)]
+    pub(super) fn multiply(&self, columns: &[i32], pixels: &Pixels, output: &mut [i8]) {
+        let places = pixels.map(|pixel| self.output.place(pixel) + self.first);
         let channels = self.multipliers.len();
         let groups = columns.len() / (2 * PIXELS);
         let fits = match self.weights {

@@ -5,6 +5,8 @@ use crate::kernels::runs::Run;
 
 /// Kernels of a block of channels, ready to be multiplied: two words a tap of four channels.
 pub(super) struct Block<'a> {
+    /// The first of the channels.
+    pub(super) first: usize,
     pub(super) kernels: &'a [i32],
     pub(super) bias: &'a [i32],
     pub(super) multipliers: &'a [i32],

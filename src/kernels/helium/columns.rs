@@ -9,7 +9,7 @@
 use super::VECTOR;
 use super::copy::{Offsets, copy_gathered, copy_run, copy_runs, copy_runs_of_one, fill};
 use crate::Geometry;
-use crate::kernels::windows::{PIXELS, WholeWindows, Windows};
+use crate::kernels::windows::{PIXELS, Pixels, WholeWindows, Windows};
 use crate::quantize::Element;
 
 /// The columns of the windows of one group's input channels.
@@ -43,7 +43,7 @@ impl<'a> Columns<'a> {
 
     /// Puts what four pixels see of the input into the columns.
     #[inline(never)]
-    pub(super) fn put(&self, input: &[i8], pixels: [[usize; 2]; PIXELS], columns: &mut [i8]) {
+    pub(super) fn put(&self, input: &[i8], pixels: &Pixels, columns: &mut [i8]) {
         let places = pixels.map(|pixel| self.whole.place(pixel));
         if places.contains(&WholeWindows::NOWHERE) || matches!(self.layout, Layout::Far) {
             return self.put_some(input, pixels, places, columns);
@@ -62,22 +62,16 @@ impl<'a> Columns<'a> {
 
     /// Puts what pixels see of which some meet padding.
     #[inline(never)]
-    fn put_some(
-        &self,
-        input: &[i8],
-        pixels: [[usize; 2]; PIXELS],
-        places: [usize; PIXELS],
-        columns: &mut [i8],
-    ) {
+    fn put_some(&self, input: &[i8], pixels: &Pixels, places: [usize; PIXELS], columns: &mut [i8]) {
         let somewhere = places.into_iter().find(|place| *place != WholeWindows::NOWHERE);
         if let Some(somewhere) = somewhere {
             // Where a pixel meets padding, something is put that is replaced.
             let places = places.map(|place| if place == WholeWindows::NOWHERE { somewhere } else { place });
             self.copy(input, places, columns);
         }
-        for (lane, (pixel, place)) in pixels.into_iter().zip(places).enumerate() {
+        for (lane, (pixel, place)) in pixels.iter().zip(places).enumerate() {
             if place == WholeWindows::NOWHERE || matches!(self.layout, Layout::Far) {
-                self.put_one(input, pixel, lane, columns);
+                self.put_one(input, *pixel, lane, columns);
             }
         }
     }
@@ -86,24 +80,25 @@ impl<'a> Columns<'a> {
     #[inline(never)]
     fn put_one(&self, input: &[i8], pixel: [usize; 2], lane: usize, columns: &mut [i8]) {
         let geometry = self.geometry;
-        let windows = Windows::new(geometry, self.group, input);
         fill(self.zero_point, lane, columns);
-        let corner = windows.corner(pixel);
+        let (rows, first_row) = geometry.rows(pixel[0]);
+        let (inside, first_column) = geometry.columns(pixel[1]);
         let depth = geometry.group_channels();
         if let Layout::Runs { step, .. } = self.layout
             && depth.is_multiple_of(VECTOR)
         {
-            let (rows, _) = geometry.rows(pixel[0]);
-            let (inside, _) = geometry.columns(pixel[1]);
-            if let Some(seen) = windows.from(corner, rows.start, inside.start) {
+            if !rows.is_empty() && !inside.is_empty() {
+                let seen = &input[geometry.input.place([first_row, first_column]) + self.group * depth..];
                 let [row_len, len] = [geometry.window.kernel[1], inside.len()].map(|columns| columns * depth);
                 let at = rows.start * row_len + inside.start * depth;
                 copy_runs_of_one(seen, rows.len(), len, step, lane, at, row_len, columns);
             }
             return;
         }
-        let inside = windows.columns_inside(corner);
-        windows.each_run_inside(corner, &inside, |at, run| copy_run(run, lane, at, columns));
+        let windows = Windows::new(geometry, self.group, input);
+        windows.each_run_inside((rows, first_row), (inside, first_column), |at, run| {
+            copy_run(run, lane, at, columns);
+        });
     }
 }
 

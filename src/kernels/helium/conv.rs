@@ -28,17 +28,17 @@ impl<S: KernelSource<Weight: Weight> + Lanes> Source for S {}
 pub(crate) fn convolve<S: Source>(
     geometry: &Geometry,
     zero_point: i32,
-    source: &S,
     requantize: &Requantize<'_>,
+    source: &S,
     scratch: &mut [i32],
-    mut tensors: Tensors<'_, i8, i8>,
+    tensors: &mut Tensors<'_, i8, i8>,
 ) {
     let (columns, rest) = scratch.split_at_mut(geometry.scratch_words(0));
     if S::Weight::MIXED
         && let Some(neighbours) = Neighbours::of(geometry, zero_point, tensors.overlap())
     {
         let [room, kernels] = [&mut *columns, &mut *rest].map(bytemuck::must_cast_slice_mut);
-        if neighbours.convolve(source, requantize, room, kernels, &mut tensors) {
+        if neighbours.convolve(source, requantize, room, kernels, tensors) {
             return;
         }
     }
@@ -68,7 +68,7 @@ pub(crate) fn convolve<S: Source>(
                 bounds: requantize.bounds(),
             };
             let block = Block::new(kernels.weights, bias, requantize);
-            convolve_block(geometry, &columns_of, &block, first, columns, &mut tensors);
+            convolve_block(geometry, &columns_of, &block, first, columns, tensors);
         }
     }
 }
@@ -84,9 +84,9 @@ fn convolve_block<W: Weight>(
     tensors: &mut Tensors<'_, i8, i8>,
 ) {
     let shape = geometry.output;
-    each_pixels(shape, tensors.backwards(), |pixels, numbers| {
+    each_pixels(shape, tensors.backwards(), |pixels| {
         columns_of.put(tensors.input(), pixels, columns);
-        let places = numbers.map(|number| number * shape.channels + first);
+        let places = pixels.map(|pixel| shape.place(pixel) + first);
         block.multiply(columns, places, tensors.output());
     });
 }

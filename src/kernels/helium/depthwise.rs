@@ -43,10 +43,10 @@ impl Lanes for Mixture<'_> {
 pub(crate) fn depthwise(
     geometry: &Geometry,
     zero_point: i32,
-    source: &impl Source,
     requantize: &Requantize<'_>,
+    source: &impl Source,
     scratch: &mut [i32],
-    mut tensors: Tensors<'_, i8, i8>,
+    tensors: &mut Tensors<'_, i8, i8>,
 ) {
     let all = geometry.output.channels;
     let taps = geometry.window.taps();
@@ -84,7 +84,7 @@ pub(crate) fn depthwise(
             zero_point: requantize.zero_point(),
             bounds: requantize.bounds(),
         };
-        convolve_block(geometry, &prepared, first, &mut tensors);
+        convolve_block(geometry, &prepared, first, tensors);
     }
 }
 

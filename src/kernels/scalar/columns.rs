@@ -6,7 +6,7 @@
 //! pixel 0   pixel 1   pixel 2   pixel 3                         int16
 //! ```
 
-use crate::kernels::windows::{PIXELS, Windows};
+use crate::kernels::windows::{PIXELS, Pixels, Windows};
 
 /// Columns of the windows of one group's input channels.
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ pub(super) const fn tap_words(packed: bool) -> usize {
 impl Columns<'_> {
     /// Puts what four pixels see into columns.
     #[inline(never)]
-    pub(super) fn put(&self, pixels: [[usize; 2]; PIXELS], mut columns: &mut [i32]) {
+    pub(super) fn put(&self, pixels: &Pixels, mut columns: &mut [i32]) {
         self.windows.each_run(pixels, self.padding, |runs| {
             let run;
             (run, columns) =

@@ -3,7 +3,7 @@
 use super::call::Channels;
 use super::columns::{Columns, tap_words};
 use super::{BLOCK, Source, Weights, sum};
-use crate::kernels::windows::{Windows, bound, each_pixels};
+use crate::kernels::windows::{Windows, each_pixels};
 use crate::kernels::{Tensors, portable};
 use crate::quantize::Element;
 use crate::{Geometry, Requantize};
@@ -17,10 +17,10 @@ use crate::{Geometry, Requantize};
 pub(crate) fn convolve<S: Source>(
     geometry: &Geometry,
     zero_point: i32,
-    source: &S,
     requantize: &Requantize<'_>,
+    source: &S,
     scratch: &mut [i32],
-    mut tensors: Tensors<'_, i8, i8>,
+    tensors: &mut Tensors<'_, i8, i8>,
 ) {
     let packed = S::Weight::MAX == <i8 as Element>::MAX;
     let padding_words = geometry.group_channels().div_ceil(4);
@@ -29,9 +29,7 @@ pub(crate) fn convolve<S: Source>(
     let least = if tensors.overlap() { group_channels } else { 1 };
     // In the least scratch that there may be int16 kernels have no room beside their columns.
     if scratch.len() < words || source.block_channels(&scratch[words..]).min(BLOCK) < least {
-        return portable::in_blocks(geometry, *source, scratch, least, |channels, kernels| {
-            portable::convolve(geometry, zero_point, channels, kernels, requantize, &mut tensors);
-        });
+        return portable::convolve(geometry, zero_point, requantize, source, scratch, tensors);
     }
     let (columns, rest) = scratch.split_at_mut(words);
     let (padding, columns) = columns.split_at_mut(padding_words);
@@ -46,24 +44,17 @@ pub(crate) fn convolve<S: Source>(
             let mut starts = [0; BLOCK];
             let starts = &mut starts[..channels.len()];
             kernels.fold(zero_point, sum, starts);
-            let multipliers = &requantize.multipliers()[channels.clone()];
+            let multipliers = &requantize.multipliers()[channels];
             let block = Channels { starts, multipliers, zero_point: requantize.zero_point() };
             let weights = Weights::of(&kernels);
-            let all_channels = geometry.output.channels;
-            each_pixels(geometry.output, tensors.backwards(), |pixels, numbers| {
+            each_pixels(geometry.output, tensors.backwards(), |pixels| {
                 let windows = Windows::new(geometry, group, tensors.input());
                 let padding = &padding[..geometry.group_channels()];
                 Columns { windows, padding, packed }.put(pixels, columns);
-                let output = tensors.output();
-                weights.multiply(
-                    &block,
-                    columns,
-                    numbers.map(|number| number * all_channels + first),
-                    output,
-                );
-                let [from, .., to] = numbers;
-                bound(requantize.bounds(), from..to + 1, all_channels, channels.clone(), output);
+                let places = pixels.map(|pixel| geometry.output.place(pixel) + first);
+                weights.multiply(&block, columns, places, tensors.output());
             });
         }
     }
+    requantize.bound(tensors.output());
 }

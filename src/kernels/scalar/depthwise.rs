@@ -2,7 +2,7 @@
 
 use super::call::Channels;
 use super::{BLOCK, Source, Weights, sum};
-use crate::kernels::windows::{PIXELS, Windows, bound, each_pixels};
+use crate::kernels::windows::{PIXELS, Pixels, Windows, each_pixels};
 use crate::kernels::{Tensors, portable};
 use crate::quantize::Element;
 use crate::{Geometry, Requantize};
@@ -12,17 +12,15 @@ use crate::{Geometry, Requantize};
 pub(crate) fn depthwise<S: Source>(
     geometry: &Geometry,
     zero_point: i32,
-    source: &S,
     requantize: &Requantize<'_>,
+    source: &S,
     scratch: &mut [i32],
-    mut tensors: Tensors<'_, i8, i8>,
+    tensors: &mut Tensors<'_, i8, i8>,
 ) {
     let words = PIXELS * geometry.window.taps();
     // The least scratch that there may be has no room for the taps of four pixels.
     if scratch.len() < words || source.block_channels(&scratch[words..]) == 0 {
-        return portable::in_blocks(geometry, *source, scratch, 1, |channels, kernels| {
-            portable::depthwise(geometry, zero_point, channels, kernels, requantize, &mut tensors);
-        });
+        return portable::depthwise(geometry, zero_point, requantize, source, scratch, tensors);
     }
     let (offsets, rest) = scratch.split_at_mut(words);
     let padding = [i8::saturate(zero_point); BLOCK];
@@ -34,17 +32,16 @@ pub(crate) fn depthwise<S: Source>(
         let mut starts = [0; BLOCK];
         let starts = &mut starts[..channels.len()];
         kernels.fold(zero_point, sum, starts);
-        let multipliers = &requantize.multipliers()[channels.clone()];
+        let multipliers = &requantize.multipliers()[channels];
         let block = Channels { starts, multipliers, zero_point: requantize.zero_point() };
         let weights = Weights::of(&kernels);
-        each_pixels(geometry.output, tensors.backwards(), |pixels, numbers| {
+        each_pixels(geometry.output, tensors.backwards(), |pixels| {
             let taps = Taps::find(geometry, pixels, first, &padding, tensors.input(), offsets);
-            let places = numbers.map(|number| number * all_channels + first);
-            taps.multiply(weights, &block, places, &mut tensors);
-            let [from, .., to] = numbers;
-            bound(requantize.bounds(), from..to + 1, all_channels, channels.clone(), tensors.output());
+            let places = pixels.map(|pixel| geometry.output.place(pixel) + first);
+            taps.multiply(weights, &block, places, tensors);
         });
     }
+    requantize.bound(tensors.output());
 }
 
 /// Where the taps of four pixels lie: offsets of channels of the input, or of padding, from the input's first.
@@ -60,7 +57,7 @@ impl<'a> Taps<'a> {
     #[inline(never)]
     fn find(
         geometry: &Geometry,
-        pixels: [[usize; 2]; PIXELS],
+        pixels: &Pixels,
         first: usize,
         padding: &'a [i8; BLOCK],
         input: &[i8],

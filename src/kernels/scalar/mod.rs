@@ -31,15 +31,14 @@ pub(crate) use conv::convolve;
 pub(crate) use depthwise::depthwise;
 pub(crate) use linear::linear;
 
-use crate::kernel_source::{KernelSource, Kernels};
+use crate::kernel_source::Kernels;
 use crate::quantize::Element;
 
 /// Output channels that are convolved at a time, unless there is scratch for fewer.
 const BLOCK: usize = 64;
 
-/// A source of kernels that can be asked twice.
-pub(crate) trait Source: KernelSource + Copy {}
-impl<S: KernelSource + Copy> Source for S {}
+/// All sources of kernels.
+pub(crate) use crate::kernel_source::KernelSource as Source;
 
 /// Weights of a block of channels, kernel after kernel.
 #[derive(Clone, Copy)]
