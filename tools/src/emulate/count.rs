@@ -55,9 +55,20 @@ pub struct Code {
     start: u64,
     bytes: Vec<u8>,
     /// By address.
-    functions: Vec<Range<u64>>,
+    functions: Vec<Function>,
     /// The function that marks.
     pub mark: Range<u64>,
+}
+
+/// A function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Function {
+    /// Its addresses.
+    pub start: u64,
+    /// Behind its last.
+    pub end: u64,
+    /// Whether it is one of the library's, or made from one for the network.
+    pub of_library: bool,
 }
 
 /// Runs firmware of [`build_profile`](super::build_profile) on samples, one for each network, NHWC, and counts.
@@ -118,7 +129,7 @@ fn read_line(segments: &mut Vec<Segment>, line: &str) -> Option<()> {
 /// What a program consists of, and where its stack lies.
 fn read(elf: &Elf<'_>) -> Result<(Code, Range<u64>), EmulateError> {
     let text = elf.section_by_name(".text").ok_or(EmulateError::Symbol("section .text"))?;
-    let mut functions: Vec<Range<u64>> = Vec::new();
+    let mut functions = Vec::new();
     let (mut mark, mut stack_start, mut stack_end) = (None, None, None);
     for symbol in elf.symbols() {
         let name = symbol.name().unwrap_or_default();
@@ -128,11 +139,12 @@ fn read(elf: &Elf<'_>) -> Result<(Code, Range<u64>), EmulateError> {
             "_stack_start" => stack_start = Some(start),
             "_stack_end" => stack_end = Some(start),
             _ if symbol.kind() == SymbolKind::Text && symbol.size() > 0 => {
-                let function = start..start + symbol.size();
+                let end = start + symbol.size();
                 if name.contains("profile4mark") {
-                    mark = Some(function.clone());
+                    mark = Some(start..end);
                 }
-                functions.push(function);
+                // The crate's name, as symbols have it.
+                functions.push(Function { start, end, of_library: name.contains("8condconv") });
             }
             _ => {}
         }
@@ -148,8 +160,8 @@ fn read(elf: &Elf<'_>) -> Result<(Code, Range<u64>), EmulateError> {
 impl Code {
     /// Bytes from an address on, the functions there, and the one among them that marks.
     #[must_use]
-    pub fn new(start: u64, bytes: Vec<u8>, mut functions: Vec<Range<u64>>, mark: Range<u64>) -> Self {
-        functions.sort_by_key(|function| (function.start, function.end));
+    pub fn new(start: u64, bytes: Vec<u8>, mut functions: Vec<Function>, mark: Range<u64>) -> Self {
+        functions.sort();
         Self { start, bytes, functions, mark }
     }
 
@@ -159,12 +171,12 @@ impl Code {
         self.bytes.get(usize::try_from(address.checked_sub(self.start)?).ok()?..)
     }
 
-    /// Start and end of the function that an address lies in.
+    /// The function that an address lies in.
     #[must_use]
-    pub fn function_at(&self, address: u64) -> Option<(u64, u64)> {
+    pub fn function_at(&self, address: u64) -> Option<&Function> {
         let after = self.functions.partition_point(|function| function.start <= address);
         let function = self.functions.get(after.checked_sub(1)?)?;
-        function.contains(&address).then_some((function.start, function.end))
+        (function.start..function.end).contains(&address).then_some(function)
     }
 }
 

@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-pub use count::{Code, Counted, Executed, Segment, count};
+pub use count::{Code, Counted, Executed, Function, Segment, count};
 pub use image::{Image, Sections, build, build_guarded, build_profile, build_within};
 pub use origin::Origin;
 pub use run::{Run, Sample, run};

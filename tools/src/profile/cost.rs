@@ -90,7 +90,10 @@ impl Class {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
+    use crate::emulate::Function;
 
     /// `ldr r0, [r1]; ldr r2, [r3]; ldm r4!, {r5, r6}; bl mark; udiv r0, r0, r2; mla r0, r1, r2, r3; str r0, [r1];
     /// pop {r4, pc}; mark: bx lr`.
@@ -101,7 +104,12 @@ mod tests {
     fn instructions_cost_what_the_manual_says() {
         let mark = 0x1016..0x1018;
         let bytes = CODE.iter().flat_map(|half_word| half_word.to_le_bytes()).collect();
-        let code = Code::new(0x1000, bytes, vec![0x1000..0x1016, mark.clone()], mark);
+        let functions = [0x1000..0x1016, mark.clone()].map(|Range { start, end }| Function {
+            start,
+            end,
+            of_library: true,
+        });
+        let code = Code::new(0x1000, bytes, functions.into(), mark);
         let ran = |address, count, left| Executed { address, count, left };
         let segment = |executed| Segment { stack: None, executed };
         let all = segment(vec![

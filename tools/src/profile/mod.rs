@@ -14,7 +14,7 @@ pub use cost::Cost;
 
 use crate::convert::{Error, Model};
 use crate::emit::{self, Naming};
-use crate::emulate::{self, Code, Core, Counted, EmulateError, Segment};
+use crate::emulate::{self, Code, Core, Counted, EmulateError, Function, Segment};
 use crate::plan::{Plan, Sizes};
 use crate::quantized::Step;
 use crate::run::{Data, Runner};
@@ -42,6 +42,8 @@ pub struct Profile {
     pub sizes: Sizes,
     /// Bytes of the functions that ran.
     pub code_bytes: u64,
+    /// Bytes of those among them that are the library's.
+    pub library_code_bytes: u64,
     /// Bytes of stack below the caller's.
     pub stack_bytes: u64,
 }
@@ -192,6 +194,7 @@ fn describe(core: Core, plan: &Plan, segments: &[Segment], counted: &Counted) ->
             None => layers.push((step, cost, mixing)),
         }
     }
+    let functions = functions(&own, code);
     let stack = own.iter().filter_map(|segment| segment.stack);
     let stack = stack.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
     Profile {
@@ -203,7 +206,12 @@ fn describe(core: Core, plan: &Plan, segments: &[Segment], counted: &Counted) ->
         total,
         files: files(&own, counted),
         sizes: plan.sizes(),
-        code_bytes: code_bytes(&own, code),
+        code_bytes: functions.iter().map(|function| function.end - function.start).sum(),
+        library_code_bytes: functions
+            .iter()
+            .filter(|function| function.of_library)
+            .map(|function| function.end - function.start)
+            .sum(),
         stack_bytes: stack.map_or(0, |(lowest, highest)| highest + 4 - lowest),
     }
 }
@@ -271,13 +279,9 @@ fn step_cost(plan: &Plan, step: Step, cost: Cost, mixing: Cost) -> StepCost {
     }
 }
 
-/// Bytes of all functions of which something ran, but the one that marks.
-fn code_bytes(segments: &[&Segment], code: &Code) -> u64 {
+/// All functions of which something ran, but the one that marks.
+fn functions<'a>(segments: &[&Segment], code: &'a Code) -> BTreeSet<&'a Function> {
     let executed = segments.iter().flat_map(|segment| &segment.executed);
-    let functions: BTreeSet<_> = executed.filter_map(|executed| code.function_at(executed.address)).collect();
-    functions
-        .into_iter()
-        .filter(|function| *function != (code.mark.start, code.mark.end))
-        .map(|(start, end)| end - start)
-        .sum()
+    let functions = executed.filter_map(|executed| code.function_at(executed.address));
+    functions.filter(|function| function.start != code.mark.start).collect()
 }
