@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for rows in [false, true] {
         let input = if rows { "network, input row by row" } else { "network" };
         println!(
-            "| {input} | MACs + mixing | RAM, fastest | instructions | RAM, least | instructions | more | stack | code that ran | of the library |"
+            "| {input} | MACs + mixing | RAM, fastest | instructions | RAM, least | instructions | more | stack | code that ran | of the library, linked |"
         );
         println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
         for (name, data) in shipped::NETWORKS {

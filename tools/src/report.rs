@@ -185,10 +185,8 @@ pub fn profile(result: &Profile) -> String {
         ("core", format!("{}, one inference on the first calibration input", result.core)),
         ("cycles, estimated for", result.cycles_model.into()),
         ("equal to the host", "every bit of the output".into()),
-        (
-            "code that ran",
-            format!("{} bytes, of the library {}", result.code_bytes, result.library_code_bytes),
-        ),
+        ("code that ran", format!("{} bytes", result.code_bytes)),
+        ("code of the library", format!("{} bytes linked", result.library_code_bytes)),
         ("stack", format!("{} bytes", result.stack_bytes)),
     ] {
         let _ = writeln!(text, "{name:<28}{value}");

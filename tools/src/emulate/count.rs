@@ -171,6 +171,13 @@ impl Code {
         self.bytes.get(usize::try_from(address.checked_sub(self.start)?).ok()?..)
     }
 
+    /// Bytes of the library's functions.
+    #[must_use]
+    pub fn library_bytes(&self) -> u64 {
+        let of_library = self.functions.iter().filter(|function| function.of_library);
+        of_library.map(|function| function.end - function.start).sum()
+    }
+
     /// The function that an address lies in.
     #[must_use]
     pub fn function_at(&self, address: u64) -> Option<&Function> {

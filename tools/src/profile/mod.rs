@@ -42,7 +42,7 @@ pub struct Profile {
     pub sizes: Sizes,
     /// Bytes of the functions that ran.
     pub code_bytes: u64,
-    /// Bytes of those among them that are the library's.
+    /// Bytes of all functions of the library in the program, whether they ran or not.
     pub library_code_bytes: u64,
     /// Bytes of stack below the caller's.
     pub stack_bytes: u64,
@@ -207,11 +207,7 @@ fn describe(core: Core, plan: &Plan, segments: &[Segment], counted: &Counted) ->
         files: files(&own, counted),
         sizes: plan.sizes(),
         code_bytes: functions.iter().map(|function| function.end - function.start).sum(),
-        library_code_bytes: functions
-            .iter()
-            .filter(|function| function.of_library)
-            .map(|function| function.end - function.start)
-            .sum(),
+        library_code_bytes: code.library_bytes(),
         stack_bytes: stack.map_or(0, |(lowest, highest)| highest + 4 - lowest),
     }
 }
