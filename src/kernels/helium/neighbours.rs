@@ -89,8 +89,7 @@ impl<'a> Neighbours<'a> {
                 zero_point: requantize.zero_point(),
                 bounds: requantize.bounds(),
             };
-            let block =
-                Block::new(kernels, kernel_len, &bias[..channels.len().next_multiple_of(2)], requantize);
+            let block = Block::new(kernels, kernel_len, &bias[..channels.len()], requantize);
             let columns: &mut [i8] = bytemuck::must_cast_slice_mut(room);
             let columns = &mut columns[..COLUMNS * self.geometry.window.kernel[0] * self.depth()];
             self.convolve_block(&block, first, columns, tensors);
@@ -195,7 +194,7 @@ struct Block<'a> {
     #[cfg_attr(target_arch = "arm", allow(dead_code, reason = "read by the calls' pointers"))]
     weights: &'a [i16],
     kernel_len: usize,
-    /// One a channel, the input's zero point folded in; an even number.
+    /// One a channel, the input's zero point folded in.
     #[cfg_attr(target_arch = "arm", allow(dead_code, reason = "read by the calls' pointers"))]
     bias: &'a [i32],
     requantize: Channels<'a>,
@@ -205,10 +204,10 @@ struct Block<'a> {
 
 impl<'a> Block<'a> {
     fn new(weights: &'a [i16], kernel_len: usize, bias: &'a [i32], requantize: Channels<'a>) -> Self {
-        let channels = requantize.multipliers.len().next_multiple_of(2);
+        let channels = requantize.multipliers.len();
         assert!(
             bias.len() == channels
-                && weights.len() == channels * kernel_len
+                && weights.len() == channels.next_multiple_of(2) * kernel_len
                 && kernel_len.is_multiple_of(KERNEL * VECTOR)
         );
         Self {
