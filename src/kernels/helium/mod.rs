@@ -23,7 +23,9 @@ mod taps;
 pub(crate) use conv::{Source, convolve};
 pub(crate) use depthwise::depthwise;
 pub(crate) use linear::linear;
-pub(crate) use mix::{mix, weigh};
+#[cfg(target_arch = "arm")]
+pub(crate) use mix::mix_biases;
+pub(crate) use mix::{Order, mix};
 pub(crate) use pool::add_pixels;
 
 /// Bytes of a vector.

@@ -14,6 +14,7 @@
 use super::VECTOR;
 use super::conv::{CHANNELS, Source};
 use super::copy::fill_all;
+use super::mix::Order;
 use super::multiply::Channels;
 #[cfg(target_arch = "arm")]
 use super::multiply::{Calls, NEIGHBOURS};
@@ -79,7 +80,7 @@ impl<'a> Neighbours<'a> {
             source.put_biases(first, &mut bias[..channels.len()]);
             for (i, (channel, bias)) in channels.clone().zip(&mut bias).enumerate() {
                 let kernel = &mut room[..kernel_len];
-                source.put(channel, 1, kernel);
+                source.put(channel..channel + 1, Order::Channels, kernel);
                 let pair = &mut kernels[i / 2 * (2 * kernel_len)..][..2 * kernel_len];
                 let sum = self.put_kernel(kernel, i % 2, pair);
                 *bias -= i32::from(self.zero_point) * sum;
