@@ -16,7 +16,6 @@ mod mix;
 mod multiply;
 mod neighbours;
 mod pool;
-mod requantize;
 mod sum;
 mod taps;
 
