@@ -147,6 +147,16 @@ pub(crate) fn cond_linear<X: Element, Y: Element>(
     portable::cond_linear(mixture, zero_point, requantize, input, output);
 }
 
+#[cfg(all(condconv_kernels = "helium", target_arch = "arm"))]
+pub(crate) use helium::softmax;
+
+/// Turns scores into shares of one; returns whether there is a loop for them.
+#[cfg(not(all(condconv_kernels = "helium", target_arch = "arm")))]
+#[inline(always)]
+pub(crate) const fn softmax<X>(_: &[X], _: i32, _: u32, _: &[u32; 65], _: &mut [i16]) -> bool {
+    false
+}
+
 /// Channels that are pooled in one pass over the pixels.
 const POOL_CHANNELS: usize = 16;
 

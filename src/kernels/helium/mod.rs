@@ -16,6 +16,8 @@ mod mix;
 mod multiply;
 mod neighbours;
 mod pool;
+#[cfg(target_arch = "arm")]
+mod softmax;
 mod sum;
 mod taps;
 
@@ -26,6 +28,8 @@ pub(crate) use linear::linear;
 pub(crate) use mix::mix_biases;
 pub(crate) use mix::{Order, mix};
 pub(crate) use pool::add_pixels;
+#[cfg(target_arch = "arm")]
+pub(crate) use softmax::softmax;
 
 /// Bytes of a vector.
 const VECTOR: usize = 16;
