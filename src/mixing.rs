@@ -245,6 +245,14 @@ impl<'a> Experts<'a> {
     /// The mixed biases of channels from the first on.
     #[inline(never)]
     pub(crate) fn mixed_biases(&self, first: usize, routing: &[RoutingWeight], biases: &mut [i32]) {
+        let channels = first..first + biases.len();
+        if !self.expert_bias.is_empty() {
+            let own = &self.bias[channels.clone()];
+            let of_experts = &self.expert_bias[channels.start * self.count..channels.end * self.count];
+            if kernels::mix_biases(routing, own, of_experts, biases) {
+                return;
+            }
+        }
         // The usual numbers of experts have loops of known length.
         if let Some(routing) = routing.as_array::<4>() {
             self.put_biases(first, routing, biases);
@@ -312,10 +320,7 @@ impl KernelSource for Mixture<'_> {
         let weights: &mut [i16] = bytemuck::must_cast_slice_mut(weights);
         let weights = &mut weights[..channels.len() * kernel_len];
         self.put_biases(channels.start, bias);
-        let mut coefficients = [0; MAX_EXPERTS];
-        for (channel, kernel) in channels.zip(weights.chunks_exact_mut(kernel_len)) {
-            kernels::mix(self, channel, &mut coefficients[..self.experts.count], kernel);
-        }
+        kernels::mix(self, channels, weights);
         Kernels { weights, bias }
     }
 

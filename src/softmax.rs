@@ -7,14 +7,14 @@
 //! p_i = e_i / sum_j e_j                                          Q0.15, one division an element
 //! ```
 
-use crate::LayerError;
 use crate::quantize::{Element, round_shift_wide};
+use crate::{LayerError, kernels};
 
 /// Fraction bits of an exponent.
 const EXPONENT_BITS: u32 = 12;
 
 /// Exponents from here on make nothing of 2^24.
-const LARGEST_EXPONENT: i32 = 25 << EXPONENT_BITS;
+pub(crate) const LARGEST_EXPONENT: i32 = 25 << EXPONENT_BITS;
 
 /// `2^-z` in 2^-24, `z` in 2^-12; off by less than 2^-15 of its value, or half a unit. Many small shares add up: in
 /// 2^-16, the rounding of forty of them would take 18 units of 2^-15 from the largest.
@@ -102,6 +102,9 @@ impl<X: Element> Softmax<X> {
     }
 
     fn normalize(&self, scores: &[X], probabilities: &mut [i16]) {
+        if kernels::softmax(scores, self.multiplier, self.shift, &EXP2, probabilities) {
+            return;
+        }
         let largest = scores.iter().fold(X::MIN, |largest, score| largest.max(score.widen()));
         let exponents = scores.iter().map(|score| {
             let distance = i64::from(largest - score.widen()) * i64::from(self.multiplier);

@@ -1,6 +1,8 @@
 //! The inner loops. `portable` is the specification; every other implementation equals it bit for bit, and is chosen when
 //! the crate is built, by what instructions the core has (`build.rs`).
 
+use core::ops::Range;
+
 #[cfg(condconv_kernels = "dsp")]
 mod dsp;
 #[cfg(any(condconv_kernels = "dsp", condconv_kernels = "helium"))]
@@ -23,6 +25,10 @@ use helium as native;
 #[cfg(condconv_kernels = "scalar")]
 use scalar as native;
 
+#[cfg(not(condconv_kernels = "helium"))]
+use crate::MAX_EXPERTS;
+#[cfg(not(all(condconv_kernels = "helium", target_arch = "arm")))]
+use crate::RoutingWeight;
 #[cfg(not(condconv_kernels = "portable"))]
 use crate::kernel_source::KernelSource;
 use crate::mixing::Mixture;
@@ -40,17 +46,32 @@ pub(crate) use crate::kernel_source::KernelSource as Source;
 pub(crate) use portable::max_pool;
 pub(crate) use tensors::Tensors;
 
-/// Mixes one channel's kernel; there is one of the coefficients, whatever they are, for each expert.
-pub(crate) fn mix(mixture: &Mixture<'_>, channel: usize, coefficients: &mut [i32], kernel: &mut [i16]) {
+/// Mixes kernels of channels, at least one, which are put one after the other.
+#[inline(always)]
+pub(crate) fn mix(mixture: &Mixture<'_>, channels: Range<usize>, kernels: &mut [i16]) {
     #[cfg(condconv_kernels = "helium")]
-    helium::mix(mixture, channel, coefficients, 1, kernel);
+    helium::mix(mixture, channels, helium::Order::Channels, kernels);
     #[cfg(not(condconv_kernels = "helium"))]
-    portable::mix(mixture, channel, coefficients, kernel.iter_mut());
+    {
+        let mut coefficients = [0; MAX_EXPERTS];
+        let kernels = kernels.chunks_exact_mut(mixture.experts.kernel_len());
+        for (channel, kernel) in channels.zip(kernels) {
+            let coefficients = &mut coefficients[..mixture.experts.count()];
+            portable::mix(mixture, channel, coefficients, kernel.iter_mut());
+        }
+    }
 }
 
-#[cfg(condconv_kernels = "helium")]
-pub(crate) use helium::weigh;
-#[cfg(not(condconv_kernels = "helium"))]
+#[cfg(all(condconv_kernels = "helium", target_arch = "arm"))]
+pub(crate) use helium::mix_biases;
+
+/// Adds channels' own biases and those of their experts, weighed by the routing; returns whether there is a loop for it.
+#[cfg(not(all(condconv_kernels = "helium", target_arch = "arm")))]
+#[inline(always)]
+pub(crate) const fn mix_biases(_: &[RoutingWeight], _: &[i32], _: &[i32], _: &mut [i32]) -> bool {
+    false
+}
+
 pub(crate) use portable::weigh;
 
 /// Convolves with kernels from a source.
@@ -119,6 +140,16 @@ pub(crate) fn cond_linear<X: Element, Y: Element>(
         return;
     }
     portable::cond_linear(mixture, zero_point, requantize, input, output);
+}
+
+#[cfg(all(condconv_kernels = "helium", target_arch = "arm"))]
+pub(crate) use helium::softmax;
+
+/// Turns scores into shares of one; returns whether there is a loop for them.
+#[cfg(not(all(condconv_kernels = "helium", target_arch = "arm")))]
+#[inline(always)]
+pub(crate) const fn softmax<X>(_: &[X], _: i32, _: u32, _: &[u32; 65], _: &mut [i16]) -> bool {
+    false
 }
 
 /// Channels that are pooled in one pass over the pixels.

@@ -210,7 +210,6 @@ fn mix_whole<'k, const N: usize>(
 }
 
 /// The sum of biases, as many as routing weights, times these; a negative one counts as zero.
-#[cfg(not(all(condconv_kernels = "helium", target_arch = "arm")))]
 #[inline(always)]
 pub(crate) fn weigh(routing: &[crate::RoutingWeight], biases: &[i32]) -> i64 {
     let products =

@@ -61,7 +61,7 @@ pub(crate) fn convolve<S: Source>(
             let kernels = source.block(channels.clone(), rest);
             let mut bias = [0; CHANNELS];
             kernels.fold(zero_point, Weight::sum, &mut bias);
-            let bias = &bias[..channels.len().next_multiple_of(2)];
+            let bias = &bias[..channels.len()];
             let requantize = Channels {
                 multipliers: &requantize.multipliers()[channels],
                 zero_point: requantize.zero_point(),

@@ -3,34 +3,38 @@
 use core::ops::Range;
 
 use super::conv::Source;
-use super::mix::mix;
+use super::mix::{Order, mix};
 use super::taps::{Block, FEW_LANES, LANES};
 use crate::kernel_source::StaticKernels;
 use crate::kernels::Tensors;
 use crate::kernels::runs::each_run;
 use crate::mixing::Mixture;
-use crate::{Geometry, MAX_EXPERTS, Requantize};
+use crate::{Geometry, Requantize};
 
 /// Most channels in a block: their biases lie on the stack.
 const CHANNELS: usize = 64;
 
 /// Kernels one channel after the other.
 pub(crate) trait Lanes {
-    /// Puts a channel's kernel as int16, its weights `step` apart.
-    fn put(&self, channel: usize, step: usize, kernel: &mut [i16]);
+    /// Puts kernels of some channels, at least one, as int16.
+    fn put(&self, channels: Range<usize>, order: Order, kernels: &mut [i16]);
 }
 
 impl Lanes for StaticKernels<'_> {
-    fn put(&self, channel: usize, step: usize, kernel: &mut [i16]) {
-        for (half, weight) in kernel.iter_mut().step_by(step).zip(self.of(channel..channel + 1)) {
-            *half = (*weight).into();
+    fn put(&self, channels: Range<usize>, order: Order, kernels: &mut [i16]) {
+        let [step, kernel_step] = order.steps(self.kernel_len());
+        for (i, channel) in channels.enumerate() {
+            let kernel = kernels[i * kernel_step..].iter_mut().step_by(step);
+            for (half, weight) in kernel.zip(self.of(channel..channel + 1)) {
+                *half = (*weight).into();
+            }
         }
     }
 }
 
 impl Lanes for Mixture<'_> {
-    fn put(&self, channel: usize, step: usize, kernel: &mut [i16]) {
-        mix(self, channel, &mut [0; MAX_EXPERTS][..self.experts.count()], step, kernel);
+    fn put(&self, channels: Range<usize>, order: Order, kernels: &mut [i16]) {
+        mix(self, channels, order, kernels);
     }
 }
 
@@ -70,9 +74,7 @@ pub(crate) fn depthwise(
             halves.chunks_exact_mut(kernel_len).take(block.len().div_ceil(lanes)).enumerate()
         {
             let first = first_channel(group, lanes, &block);
-            for (lane, channel) in (first..end.min(first + lanes)).enumerate() {
-                source.put(channel, lanes, &mut kernel[lane..]);
-            }
+            source.put(first..end.min(first + lanes), Order::Weights { channels: lanes }, kernel);
         }
         let prepared = Block {
             lanes,

@@ -16,15 +16,20 @@ mod mix;
 mod multiply;
 mod neighbours;
 mod pool;
-mod requantize;
+#[cfg(target_arch = "arm")]
+mod softmax;
 mod sum;
 mod taps;
 
 pub(crate) use conv::{Source, convolve};
 pub(crate) use depthwise::depthwise;
 pub(crate) use linear::linear;
-pub(crate) use mix::{mix, weigh};
+#[cfg(target_arch = "arm")]
+pub(crate) use mix::mix_biases;
+pub(crate) use mix::{Order, mix};
 pub(crate) use pool::add_pixels;
+#[cfg(target_arch = "arm")]
+pub(crate) use softmax::softmax;
 
 /// Bytes of a vector.
 const VECTOR: usize = 16;

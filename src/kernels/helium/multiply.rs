@@ -1,4 +1,4 @@
-//! The inner loop of convolutions: two channels of four pixels at a time.
+//! The inner loop of convolutions: two channels of four pixels at a time, requantised four channels at a time.
 
 use super::VECTOR;
 use super::sum;
@@ -46,7 +46,7 @@ pub(super) struct Block<'a, W> {
     #[cfg_attr(target_arch = "arm", allow(dead_code, reason = "read by the calls' pointers"))]
     weights: &'a [W],
     kernel_len: usize,
-    /// One a channel, the input's zero point folded in; an even number.
+    /// One a channel, the input's zero point folded in.
     #[cfg_attr(target_arch = "arm", allow(dead_code, reason = "read by the calls' pointers"))]
     bias: &'a [i32],
     requantize: Channels<'a>,
@@ -70,7 +70,7 @@ impl<'a, W: Weight> Block<'a, W> {
     /// If lengths do not fit together.
     pub(super) fn new(weights: &'a [W], bias: &'a [i32], requantize: Channels<'a>) -> Self {
         let channels = requantize.multipliers.len();
-        assert!(channels > 0 && bias.len() == channels.next_multiple_of(2));
+        assert!(channels > 0 && bias.len() == channels);
         let kernel_len = weights.len() / channels;
         assert!(weights.len() == kernel_len * channels);
         Self {
@@ -149,21 +149,19 @@ mod arm {
     #[repr(C)]
     pub(crate) struct Call {
         bias: *const i32,
-        bias_end: *const i32,
-        /// From a kernel to its partner's.
-        kernel_bytes: usize,
         multipliers: *const i32,
         kernels: *const i8,
-        /// Of columns that fill vectors, in bytes.
-        whole: usize,
-        /// Weights that are left when whole vectors are multiplied.
-        tail: usize,
-        /// From a channel to its partner.
-        second: usize,
-        zero_point: i32,
-        bounds: [i32; 2],
+        /// From a kernel to its partner's.
+        kernel_bytes: usize,
         /// None, if no vector is whole; below, if their number is odd.
         entry: i32,
+        /// Weights that are left when whole vectors are multiplied.
+        tail: usize,
+        /// Of columns that fill vectors, in bytes.
+        whole: usize,
+        channels: usize,
+        zero_point: i32,
+        bounds: [i32; 2],
         /// The first channel.
         first: usize,
     }
@@ -180,25 +178,24 @@ mod arm {
             bias: &[i32],
             requantize: &Channels<'_>,
         ) -> Self {
-            let single = requantize.multipliers.len() % 2;
-            let (pairs, last) = bias.split_at(bias.len() - 2 * single);
+            let single = bias.len() % 2;
+            let paired = bias.len() - single;
             let vectors = kernel_len / VECTOR;
-            Self([(pairs, 0, 1), (last, pairs.len(), 0)].map(|(bias, first, second)| Call {
-                bias: bias.as_ptr_range().start,
-                bias_end: bias.as_ptr_range().end,
+            Self([(0, paired, kernel_len), (paired, single, 0)].map(|(first, channels, partner)| Call {
+                bias: bias[first..].as_ptr(),
                 multipliers: requantize.multipliers[first..].as_ptr(),
                 kernels: weights[first * kernel_len..].as_ptr().cast(),
-                whole,
-                tail: kernel_len % VECTOR,
-                kernel_bytes: second * kernel_len * size_of::<W>(),
-                second,
-                zero_point: requantize.zero_point,
-                bounds: [requantize.bounds.0, requantize.bounds.1],
+                kernel_bytes: partner * size_of::<W>(),
                 entry: match (vectors, vectors % 2) {
                     (0, _) => 0,
                     (_, 0) => 1,
                     _ => -1,
                 },
+                tail: kernel_len % VECTOR,
+                whole,
+                channels,
+                zero_point: requantize.zero_point,
+                bounds: [requantize.bounds.0, requantize.bounds.1],
                 first,
             }))
         }
@@ -207,8 +204,8 @@ mod arm {
         ///
         /// # Safety
         ///
-        /// There are biases, filled up to pairs, multipliers and kernels for as many channels as there is room for from each
-        /// place on, in the order that the loop wants; columns are as long as it makes of kernels.
+        /// There are biases, multipliers and kernels for as many channels as there is room for from each place on, in the order
+        /// that the loop wants; columns are as long as it makes of kernels.
         pub(in super::super) unsafe fn run(
             &self,
             multiply: Multiply,
@@ -217,7 +214,7 @@ mod arm {
             output: &mut [i8],
         ) {
             for call in &self.0 {
-                if call.bias != call.bias_end {
+                if call.channels > 0 {
                     // SAFETY: as the caller promises. Nothing else refers to the output.
                     unsafe { multiply(call, columns.as_ptr(), places, output.as_mut_ptr()) };
                 }
@@ -225,8 +222,15 @@ mod arm {
         }
     }
 
-    // r0 r2 r4 r6 and r8 r10 r12 lr accumulators; r1 columns; r3 r5 kernels; r7 end of columns, then tail; r9 biases; r11 call;
-    // q0 q1 weights; q2 q3 columns; q4 places; q5 q6 bounds. On the stack: multipliers, output, columns and their end.
+    // Sums of sixteen channels at most are put on the stack, those of four pixels side by side; then they are requantised, and
+    // lanes are channels.
+    //
+    // r0 r2 r4 r6 and r8 r10 r12 lr accumulators; r1 columns; r3 r5 kernels; r7 end of columns, then tail; r9 sums, r11 their end;
+    // q0 q1 weights; q2 q3 columns; q4 where sums of channels begin, less a step; q5 q6 bounds. On the stack:
+    //
+    //  0  zeros         40  outputs of pixels    64  channels left    80  channels at hand
+    // 32  columns       56  bias                 68  to a partner     84  zero point
+    // 36  their end     60  multipliers          72  entry, tail      88  sums
 
     /// Products of weights in q0 and q1 with what four pixels see, one after the other.
     macro_rules! products {
@@ -302,24 +306,21 @@ mod arm {
     macro_rules! tail_int8 {
         () => {
             concat!(
-                "ldr r7, [r11, #24]\n",
-                "cmp r7, #0\n",
-                "beq 6f\n",
+                "7:\n",
                 "vctp.8 r7\n",
                 "vpstt\n",
                 "vldrbt.u8 q0, [r3]\n",
                 "vldrbt.u8 q1, [r5]\n",
                 "add r5, r7\n",
-                sixteen_int8!()
+                sixteen_int8!(),
+                "b 6b\n",
             )
         };
     }
     macro_rules! tail_int16 {
         () => {
             concat!(
-                "ldr r7, [r11, #24]\n",
-                "cmp r7, #0\n",
-                "beq 6f\n",
+                "7:\n",
                 "vctp.16 r7\n",
                 "vpstt\n",
                 "vldrht.u16 q0, [r3]\n",
@@ -327,18 +328,19 @@ mod arm {
                 "add r3, #16\n",
                 first_eight_int16!(),
                 "subs r7, #8\n",
-                "ble 7f\n",
+                "ble 12f\n",
                 "add r5, #16\n",
                 "vctp.16 r7\n",
                 "vpstt\n",
                 "vldrht.u16 q0, [r3]\n",
                 "vldrht.u16 q1, [r5]\n",
                 last_eight_int16!(),
-                "b 8f\n",
-                "7:\n",
+                "b 13f\n",
+                "12:\n",
                 "adds r7, #8\n",
-                "8:\n",
+                "13:\n",
                 "add r5, r5, r7, lsl #1\n",
+                "b 6b\n",
             )
         };
     }
@@ -428,8 +430,27 @@ mod arm {
         };
     }
 
+    /// Outputs of four channels of a pixel, the sums of which are the next.
+    macro_rules! outputs {
+        ($sums:literal, $output:literal) => {
+            concat!(
+                "vldrw.u32 q2, ",
+                $sums,
+                "\n",
+                "vadd.i32 q2, q2, q0\n",
+                "vrmulh.s32 q2, q2, q1\n",
+                "vadd.i32 q2, q2, r10\n",
+                "vmax.s32 q2, q2, q5\n",
+                "vmin.s32 q2, q2, q6\n",
+                "vstrb.32 q2, ",
+                $output,
+                "\n",
+            )
+        };
+    }
+
     macro_rules! multiply {
-        ($(#[$doc:meta])* $name:ident, $first:literal, $whole:ident, $tail:ident, $next:literal) => {
+        ($(#[$doc:meta])* $name:ident, $first:literal, $whole:ident, $left:literal, $tail:ident, $next:literal) => {
             $(#[$doc])*
             ///
             /// # Safety
@@ -449,37 +470,55 @@ mod arm {
                     asm!(
                         "push {{r4-r11, lr}}",
                         "vpush {{d8-d15}}",
-                        "mov r11, r0",
-                        "vldrw.u32 q4, [r2]",
-                        "ldrd r4, r5, [r11, #36]",
-                        "vdup.32 q5, r4",
-                        "vdup.32 q6, r5",
-                        "ldr r4, [r11, #48]",
+                        "sub sp, #344",
+                        "ldr lr, [r0, #44]",
+                        "add r3, lr",
+                        "ldm r2, {{r4, r6, r8, r10}}",
                         "add r4, r3",
-                        "ldrd r5, r3, [r11, #12]",
-                        "ldr r7, [r11, #20]",
+                        "add r6, r3",
+                        "add r8, r3",
+                        "add r10, r3",
+                        "ldrd r11, r12, [r0]",
+                        "add r5, sp, #40",
+                        "stm r5, {{r4, r6, r8, r10, r11, r12}}",
+                        "ldrd r2, r4, [r0, #36]",
+                        "vdup.32 q5, r2",
+                        "vdup.32 q6, r4",
+                        "ldrd r3, r2, [r0, #8]",
+                        "ldrd r4, r6, [r0, #16]",
+                        "ldrd r7, r8, [r0, #24]",
+                        "ldr r10, [r0, #32]",
+                        "add r5, r3, r2",
+                        "strd r8, r2, [sp, #64]",
+                        "strd r4, r6, [sp, #72]",
+                        "str r10, [sp, #84]",
                         $first,
                         "add r7, r1",
-                        "push {{r1, r7}}",
-                        "push {{r4, r5}}",
-                        "ldr r9, [r11]",
-                        "ldr r5, [r11, #8]",
-                        "add r5, r3",
-                        // Two channels: the accumulators start with their biases.
+                        "strd r1, r7, [sp, #32]",
+                        "vmov.i32 q0, #0",
+                        "vstrw.32 q0, [sp]",
+                        "vstrw.32 q0, [sp, #16]",
+                        "add r2, sp, #24",
+                        "lsrs r2, #1",
+                        "vidup.u32 q4, r2, #8",
+                        "vshl.i32 q4, q4, #1",
+                        "1:",
+                        "ldr r4, [sp, #64]",
+                        "cmp r4, #16",
+                        "it hi",
+                        "movhi r4, #16",
+                        "str r4, [sp, #80]",
+                        "add r9, sp, #88",
+                        "adds r4, #1",
+                        "lsrs r4, #1",
+                        "add r11, r9, r4, lsl #5",
+                        // Two channels.
                         "2:",
-                        "ldrd r0, r8, [r9], #8",
-                        "ldrd r1, r7, [sp, #8]",
-                        "ldr r2, [r11, #44]",
+                        "ldr r2, [sp, #72]",
                         "cmp r2, #0",
-                        "mov r2, r0",
-                        "mov r4, r0",
-                        "mov r6, r0",
-                        "mov r10, r8",
-                        "mov r12, r8",
-                        "mov lr, r8",
-                        // An odd number of vectors begins in the middle.
-                        "beq 5f",
-                        "bmi 4f",
+                        "ldm sp, {{r0, r2, r4, r6, r8, r10, r12, lr}}",
+                        "ldrd r1, r7, [sp, #32]",
+                        "ble 9f",
                         "3:",
                         $whole!(),
                         "4:",
@@ -487,38 +526,38 @@ mod arm {
                         "cmp r1, r7",
                         "bne 3b",
                         "5:",
-                        $tail!(),
+                        $left,
                         "6:",
-                        // Requantised, and a step to the next two channels.
-                        "vmov q0[2], q0[0], r0, r4",
-                        "vmov q0[3], q0[1], r2, r6",
-                        "vmov q1[2], q1[0], r8, r12",
-                        "vmov q1[3], q1[1], r10, lr",
-                        "ldrd r2, r0, [sp]", // output, multipliers
-                        "ldrd r4, r6, [r11, #28]", // second, zero point
-                        "ldr r8, [r0]",
-                        "ldr r10, [r0, r4, lsl #2]",
-                        "vdup.32 q2, r8",
-                        "vdup.32 q3, r10",
-                        "vrmulh.s32 q0, q0, q2",
-                        "vrmulh.s32 q1, q1, q3",
-                        "vadd.i32 q0, q0, r6",
-                        "vadd.i32 q1, q1, r6",
-                        "vmax.s32 q0, q0, q5",
-                        "vmax.s32 q1, q1, q5",
-                        "vmin.s32 q0, q0, q6",
-                        "vmin.s32 q1, q1, q6",
-                        "add r4, r2",
-                        "vstrb.32 q1, [r4, q4]",
-                        "vstrb.32 q0, [r2, q4]",
-                        "adds r0, #8",
-                        "adds r2, #2",
-                        "strd r2, r0, [sp]",
-                        "ldrd r8, r4, [r11, #4]", // end of biases, to the partner
+                        "stm r9!, {{r0, r2, r4, r6, r8, r10, r12, lr}}",
                         $next,
-                        "cmp r9, r8",
+                        "cmp r9, r11",
                         "bne 2b",
-                        "add sp, #16",
+                        "b 8f",
+                        "9:",
+                        // An odd number of vectors begins in the middle.
+                        "bmi 4b",
+                        "b 5b",
+                        $tail!(),
+                        "8:",
+                        "add r7, sp, #40",
+                        "ldm r7, {{r0, r2, r4, r6, r8, r12}}",
+                        "ldrd r1, r10, [sp, #80]",
+                        "vmov q7, q4",
+                        "dlstp.32 lr, r1",
+                        "14:",
+                        "vldrw.u32 q0, [r8], #16",
+                        "vldrw.u32 q1, [r12], #16",
+                        outputs!("[q7, #64]!", "[r0], #4"),
+                        outputs!("[q7, #4]", "[r2], #4"),
+                        outputs!("[q7, #8]", "[r4], #4"),
+                        outputs!("[q7, #12]", "[r6], #4"),
+                        "letp lr, 14b",
+                        "stm r7, {{r0, r2, r4, r6, r8, r12}}",
+                        "ldr r4, [sp, #64]",
+                        "subs r4, r1",
+                        "str r4, [sp, #64]",
+                        "bne 1b",
+                        "add sp, #344",
                         "vpop {{d8-d15}}",
                         "pop {{r4-r11, lr}}",
                         inout("r0") call => _,
@@ -536,14 +575,14 @@ mod arm {
 
     multiply!(
         /// Multiplies with kernels as they lie in flash: 14 instructions for sixteen weights of each channel.
-        int8, "", whole_int8, tail_int8, "mov r3, r5\nadd r5, r4"
+        int8, "", whole_int8, "ldr r7, [sp, #76]\ncbnz r7, 7f", tail_int8, "mov r3, r5\nldr r4, [sp, #68]\nadd r5, r4"
     );
     multiply!(
         /// Multiplies with mixed kernels: 28 instructions for sixteen weights of each channel.
-        int16, "", whole_int16, tail_int16, "mov r3, r5\nadd r5, r4"
+        int16, "", whole_int16, "ldr r7, [sp, #76]\ncbnz r7, 7f", tail_int16, "mov r3, r5\nldr r4, [sp, #68]\nadd r5, r4"
     );
     multiply!(
         /// Multiplies [neighbours](super::super::neighbours): 72 instructions for sixteen channels of three columns.
-        neighbours, "subs r1, #8", three_columns, no_tail, ""
+        neighbours, "subs r1, #8", three_columns, "", no_tail, ""
     );
 }

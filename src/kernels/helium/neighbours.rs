@@ -14,6 +14,7 @@
 use super::VECTOR;
 use super::conv::{CHANNELS, Source};
 use super::copy::fill_all;
+use super::mix::Order;
 use super::multiply::Channels;
 #[cfg(target_arch = "arm")]
 use super::multiply::{Calls, NEIGHBOURS};
@@ -79,7 +80,7 @@ impl<'a> Neighbours<'a> {
             source.put_biases(first, &mut bias[..channels.len()]);
             for (i, (channel, bias)) in channels.clone().zip(&mut bias).enumerate() {
                 let kernel = &mut room[..kernel_len];
-                source.put(channel, 1, kernel);
+                source.put(channel..channel + 1, Order::Channels, kernel);
                 let pair = &mut kernels[i / 2 * (2 * kernel_len)..][..2 * kernel_len];
                 let sum = self.put_kernel(kernel, i % 2, pair);
                 *bias -= i32::from(self.zero_point) * sum;
@@ -89,8 +90,7 @@ impl<'a> Neighbours<'a> {
                 zero_point: requantize.zero_point(),
                 bounds: requantize.bounds(),
             };
-            let block =
-                Block::new(kernels, kernel_len, &bias[..channels.len().next_multiple_of(2)], requantize);
+            let block = Block::new(kernels, kernel_len, &bias[..channels.len()], requantize);
             let columns: &mut [i8] = bytemuck::must_cast_slice_mut(room);
             let columns = &mut columns[..COLUMNS * self.geometry.window.kernel[0] * self.depth()];
             self.convolve_block(&block, first, columns, tensors);
@@ -152,7 +152,7 @@ impl<'a> Neighbours<'a> {
         let left = window.padding.left;
         let start = left.saturating_sub(x).min(COLUMNS);
         let inside = start..(shape.width + left).saturating_sub(x).clamp(start, COLUMNS);
-        if rows.len() < window.kernel[0] || inside.len() < COLUMNS {
+        if rows.len() < window.kernel[0] || inside.is_empty() {
             fill_all(self.zero_point, columns);
         }
         if rows.is_empty() || inside.is_empty() {
@@ -160,24 +160,35 @@ impl<'a> Neighbours<'a> {
         }
         let row_len = shape.width * depth;
         let from = &input[first_row * row_len + (x + start - left) * depth..];
-        let to = &mut columns[rows.start * COLUMNS * depth + start * VECTOR..];
+        let to = &mut columns[rows.start * COLUMNS * depth..];
         let step = window.dilation[0].wrapping_mul(row_len);
-        let [rows, count] = [rows.len(), inside.len()];
-        assert!(
-            from.len() >= (rows - 1) * step + count * depth
-                && to.len() >= rows * COLUMNS * depth - start * VECTOR
-        );
+        let rows = rows.len();
+        assert!(from.len() >= (rows - 1) * step + inside.len() * depth && to.len() >= rows * COLUMNS * depth);
         #[cfg(target_arch = "arm")]
-        arm::put(from, rows, step, count, depth, to);
+        arm::put(from, rows, step, &inside, depth, to);
         #[cfg(not(target_arch = "arm"))]
         for row in 0..rows {
-            for column in 0..count {
+            for (column, i) in inside.clone().enumerate() {
                 for channel in 0..depth {
-                    let vector = (row * depth + channel) / VECTOR * COLUMNS + column;
+                    let vector = (row * depth + channel) / VECTOR * COLUMNS + i;
                     to[vector * VECTOR + channel % VECTOR] = from[row * step + column * depth + channel];
                 }
             }
         }
+        for column in (0..inside.start).chain(inside.end..COLUMNS) {
+            fill_column(self.zero_point, column, &mut to[..rows * COLUMNS * depth]);
+        }
+    }
+}
+
+/// Fills a column's vectors.
+fn fill_column(value: i8, column: usize, columns: &mut [i8]) {
+    assert!(column < COLUMNS && columns.len() >= COLUMNS * VECTOR);
+    #[cfg(target_arch = "arm")]
+    arm::fill_column(value, columns.len() / (COLUMNS * VECTOR), &mut columns[column * VECTOR..]);
+    #[cfg(not(target_arch = "arm"))]
+    for vectors in columns.chunks_exact_mut(COLUMNS * VECTOR) {
+        vectors[column * VECTOR..][..VECTOR].fill(value);
     }
 }
 
@@ -195,7 +206,7 @@ struct Block<'a> {
     #[cfg_attr(target_arch = "arm", allow(dead_code, reason = "read by the calls' pointers"))]
     weights: &'a [i16],
     kernel_len: usize,
-    /// One a channel, the input's zero point folded in; an even number.
+    /// One a channel, the input's zero point folded in.
     #[cfg_attr(target_arch = "arm", allow(dead_code, reason = "read by the calls' pointers"))]
     bias: &'a [i32],
     requantize: Channels<'a>,
@@ -205,10 +216,10 @@ struct Block<'a> {
 
 impl<'a> Block<'a> {
     fn new(weights: &'a [i16], kernel_len: usize, bias: &'a [i32], requantize: Channels<'a>) -> Self {
-        let channels = requantize.multipliers.len().next_multiple_of(2);
+        let channels = requantize.multipliers.len();
         assert!(
             bias.len() == channels
-                && weights.len() == channels * kernel_len
+                && weights.len() == channels.next_multiple_of(2) * kernel_len
                 && kernel_len.is_multiple_of(KERNEL * VECTOR)
         );
         Self {
@@ -266,8 +277,9 @@ mod arm {
     #![allow(unsafe_code, reason = "loops that the compiler does not find")]
 
     use core::arch::asm;
+    use core::ops::Range;
 
-    use super::{COLUMNS, KERNEL, VECTOR, WEIGHTS};
+    use super::{KERNEL, VECTOR, WEIGHTS};
 
     /// Puts a kernel of whole rows of three columns of so many channels among those of a pair.
     pub(super) fn put_kernel(kernel: &[i16], depth: usize, pair: &mut [i16]) -> i32 {
@@ -321,89 +333,113 @@ mod arm {
     /// What the loop reads.
     #[repr(C)]
     struct Put {
-        columns: usize,
+        /// Of columns, those that lie in the map.
+        first: usize,
+        last: usize,
+        depth: usize,
         /// Of a column.
         vectors: usize,
-        /// From the end of a row's columns to the next row, there and here, in bytes.
-        skips: [usize; 2],
-        /// From the end of a column to the next.
-        back: usize,
+        /// From the end of a row's column to the next row, in bytes.
+        skip: usize,
+    }
+
+    /// Puts rows of all columns, for those that lie outside something else; the caller has checked that there is a row and a
+    /// column inside, and room for all.
+    pub(super) fn put(
+        from: &[i8],
+        rows: usize,
+        step: usize,
+        inside: &Range<usize>,
         depth: usize,
+        to: &mut [i8],
+    ) {
+        let skip = step.wrapping_sub(depth);
+        let put = Put { first: inside.start, last: inside.end - 1, depth, vectors: depth / VECTOR, skip };
+        let column = from.as_ptr().wrapping_sub(inside.start * depth);
+        // SAFETY: columns from the first to the last can be read, as the caller has checked.
+        unsafe { put_columns(to.as_mut_ptr(), column, rows, &put) };
     }
 
     /// A vector of a column.
     macro_rules! put_vector {
-        () => {
-            "vldrb.u8 q0, [r3]
-             add r3, r10
-             vstrb.8 q0, [r0], #16
-             "
+        ($column:literal) => {
+            concat!("vldrb.u8 q0, [", $column, "], #16\n", "vstrb.8 q0, [r0], #16\n")
         };
-    }
-
-    /// Puts so many rows of so many columns, all of which the caller has checked to lie there and to have room.
-    pub(super) fn put(from: &[i8], rows: usize, step: usize, columns: usize, depth: usize, to: &mut [i8]) {
-        let back = VECTOR.wrapping_sub(COLUMNS * depth);
-        let skips = [step.wrapping_sub(columns * depth), COLUMNS * depth - columns * VECTOR];
-        let put = Put { columns, vectors: depth / VECTOR, skips, back, depth };
-        // SAFETY: the caller has checked as much, and that there is a row and a column.
-        unsafe { put_columns(to.as_mut_ptr(), from.as_ptr(), rows, &put) };
     }
 
     /// # Safety
     ///
-    /// So many rows, columns and vectors, at least one of each, can be read, and have room.
+    /// So many rows of columns from the first to the last, where the first of all would be at `column`, can be read; all have
+    /// room.
     #[inline(never)]
-    unsafe fn put_columns(to: *mut i8, from: *const i8, rows: usize, put: &Put) {
+    unsafe fn put_columns(to: *mut i8, column: *const i8, rows: usize, put: &Put) {
         // SAFETY: the caller promises that all of these can be read and written; registers that are no operands are saved
         // and restored.
         unsafe {
             asm!(
-                "push {{r4-r10, lr}}",
-                "ldm r3, {{r4-r6, r8-r10}}",
+                "push {{r4-r9, lr}}",
+                "ldm r3, {{r4-r6, r8, r9}}",
+                // Where columns begin: instead of one that lies outside, that of the nearest.
+                "vdup.32 q2, r4",
+                "vdup.32 q3, r5",
+                "movs r4, #0",
+                "vidup.u32 q0, r4, #1",
+                "vidup.u32 q1, r4, #1",
+                "vmax.u32 q0, q0, q2",
+                "vmax.u32 q1, q1, q2",
+                "vmin.u32 q0, q0, q3",
+                "vmin.u32 q1, q1, q3",
+                "vdup.32 q2, r6",
+                "vmlas.i32 q0, q2, r1",
+                "vmlas.i32 q1, q2, r1",
+                "vmov r1, r4, q0[2], q0[0]",
+                "vmov r3, r5, q0[3], q0[1]",
+                "vmov r6, r7, d2",
                 "2:",
-                "mov r3, r4",
-                "cmp r4, #6",
-                "beq 5f",
+                "dls lr, r8",
                 "3:",
-                "dls lr, r5",
-                "4:",
-                "vldrb.u8 q0, [r1], #16",
-                "vstrb.8 q0, [r0], #96",
-                "le lr, 4b",
-                "add r0, r9",
-                "subs r3, #1",
-                "bne 3b",
-                "add r1, r6",
-                "add r0, r8",
+                put_vector!("r1"),
+                put_vector!("r3"),
+                put_vector!("r4"),
+                put_vector!("r5"),
+                put_vector!("r6"),
+                put_vector!("r7"),
+                "le lr, 3b",
+                "add r1, r9",
+                "add r3, r9",
+                "add r4, r9",
+                "add r5, r9",
+                "add r6, r9",
+                "add r7, r9",
                 "subs r2, #1",
                 "bne 2b",
-                "b 7f",
-                // All columns, vector by vector.
-                "5:",
-                "dls lr, r5",
-                "6:",
-                "mov r3, r1",
-                put_vector!(),
-                put_vector!(),
-                put_vector!(),
-                put_vector!(),
-                put_vector!(),
-                put_vector!(),
-                "adds r1, #16",
-                "le lr, 6b",
-                // The pointer has come to the second column, where it would be behind the last.
-                "add r1, r1, r10, lsl #2",
-                "add r1, r10",
-                "add r1, r6",
-                "subs r2, #1",
-                "bne 5b",
-                "7:",
-                "pop {{r4-r10, lr}}",
+                "pop {{r4-r9, lr}}",
                 inout("r0") to => _,
-                inout("r1") from => _,
+                inout("r1") column => _,
                 inout("r2") rows => _,
                 inout("r3") put => _,
+                out("d0") _, out("d1") _, out("d2") _, out("d3") _,
+                out("d4") _, out("d5") _, out("d6") _, out("d7") _,
+            );
+        }
+    }
+
+    /// Fills so many vectors of a column, the first of which the columns begin with.
+    pub(super) fn fill_column(value: i8, vectors: usize, columns: &mut [i8]) {
+        // SAFETY: the caller has checked that there is a vector; each is followed by five of other columns, but for those that
+        // lie before this one.
+        unsafe {
+            asm!(
+                "push {{r4, lr}}",
+                "vdup.8 q0, r1",
+                "dls lr, r2",
+                "2:",
+                "vstrb.8 q0, [r0], #96",
+                "le lr, 2b",
+                "pop {{r4, lr}}",
+                inout("r0") columns.as_mut_ptr() => _,
+                in("r1") i32::from(value),
+                in("r2") vectors,
                 out("d0") _,
                 out("d1") _,
             );
