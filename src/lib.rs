@@ -82,7 +82,7 @@ pub use kernel_source::StaticKernels;
 pub use linear::{CondLinear, Linear};
 pub use memory::{Aligned, Placed, disjoint, elements, none_meet, rows};
 pub use mixing::Experts;
-pub use observe::{Observer, RoutingTrace};
+pub use observe::{Cycles, Observer, RoutingTrace, Timing};
 pub use overlap::Overlap;
 pub use pooling::{AveragePool2d, GlobalAveragePool, MaxPool2d};
 pub use quantize::{Element, Requantize, WeightSums};
