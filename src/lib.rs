@@ -82,6 +82,12 @@ pub use kernel_source::StaticKernels;
 pub use linear::{CondLinear, Linear};
 pub use memory::{Aligned, Placed, disjoint, elements, none_meet, rows};
 pub use mixing::Experts;
+#[cfg(feature = "defmt")]
+pub use observe::DefmtLogger;
+#[cfg(feature = "embedded-hal")]
+pub use observe::PinProbe;
+#[cfg(feature = "cortex-m")]
+pub use observe::{CounterError, DwtCycles, SysTickCycles};
 pub use observe::{Cycles, Observer, RoutingTrace, Timing};
 pub use overlap::Overlap;
 pub use pooling::{AveragePool2d, GlobalAveragePool, MaxPool2d};

@@ -3,7 +3,7 @@
 /// How often a counter is read before it counts as one that stands still: longer than a tick of 32 kHz takes at 100 MHz.
 const READINGS: usize = 10_000;
 
-/// A counter of processor cycles or of a timer's ticks.
+/// A counter of processor cycles or of a timer's ticks, such as `DwtCycles` and `SysTickCycles` (feature `cortex-m`).
 ///
 /// ```
 /// use condconv::Cycles;

@@ -1,10 +1,22 @@
 //! A look at a network while it runs.
 
 mod cycles;
+#[cfg(feature = "defmt")]
+mod log;
+#[cfg(feature = "embedded-hal")]
+mod pin;
+#[cfg(feature = "cortex-m")]
+mod processor;
 mod timing;
 mod trace;
 
 pub use cycles::Cycles;
+#[cfg(feature = "defmt")]
+pub use log::DefmtLogger;
+#[cfg(feature = "embedded-hal")]
+pub use pin::PinProbe;
+#[cfg(feature = "cortex-m")]
+pub use processor::{CounterError, DwtCycles, SysTickCycles};
 pub use timing::Timing;
 pub use trace::RoutingTrace;
 
