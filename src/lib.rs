@@ -17,6 +17,9 @@
 //! device and gives the same bits. Layers are checked when they are made, in constant evaluation if they are
 //! statics, accumulator bounds included: no input can make them overflow.
 //!
+//! An [`Observer`] looks on while a network runs, such as [`RoutingTrace`] and [`Timing`]. Three features, all off by default, bring
+//! more of them: `defmt` a log, `embedded-hal` a pin for a logic analyser, `cortex-m` the processor's counters.
+//!
 //! Networks are not usually written by hand: the `condconv` program (package `condconv-tools`) converts an ONNX
 //! file into a Rust module that uses this crate. By hand, it looks like this:
 //!
