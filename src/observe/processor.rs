@@ -15,8 +15,7 @@ use super::Cycles;
 pub enum CounterError {
     /// The processor has none: Cortex-M0, M0+ and M23 count no cycles.
     Missing,
-    /// It was started and stands still: it is left out of the chip or of the emulator (QEMU counts no cycles), or locked by
-    /// a debugger or by the secure world.
+    /// It was started and stands still: it is left out of the chip or of the emulator (QEMU counts no cycles), or locked.
     Still,
 }
 

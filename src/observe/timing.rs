@@ -44,7 +44,7 @@ impl<C: Cycles, const LAYERS: usize> Timing<C, LAYERS> {
         Self { cycles, start: 0, entries: Vec::new() }
     }
 
-    /// Forgets everything; before the next inference, if not its sum is wanted.
+    /// Forgets everything; before the next inference, unless sums over several are wanted.
     pub fn clear(&mut self) {
         self.entries.clear();
     }
