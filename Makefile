@@ -65,16 +65,18 @@ format:
 	cd boards/qemu && cargo fmt --check
 	cd boards/qemu-plugin && cargo fmt --check
 
+# Optional features only add: the library is checked without them too, where something could be unused.
 lint:
-	cargo clippy --workspace --all-targets -- --deny warnings
+	cargo clippy --workspace --all-targets --all-features -- --deny warnings
+	cargo clippy --package condconv --lib -- --deny warnings
 
 lint-plugin:
 	cd boards/qemu-plugin && cargo clippy --all-targets -- --deny warnings
 
 lint-%: network
-	RUSTFLAGS=$(FLAGS_$*) cargo clippy --package condconv --lib --target $(TARGET_$*) -- --deny warnings
+	RUSTFLAGS=$(FLAGS_$*) cargo clippy --package condconv --lib --all-features --target $(TARGET_$*) -- --deny warnings
 	cd boards/qemu && RUSTFLAGS=$(FLAGS_$*) CONDCONV_NETWORK=$(CURDIR)/boards/qemu/target/digits.rs \
-	    cargo clippy --release --target $(TARGET_$*) -- --deny warnings
+	    cargo clippy --release --all-features --target $(TARGET_$*) -- --deny warnings
 
 # Firmware is nothing without a network.
 network:
@@ -82,11 +84,11 @@ network:
 	    --out boards/qemu/target
 
 docs:
-	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps
+	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --all-features --no-deps
 
-# Once more, the library's own tests with the loops of other cores.
+# Once more, the library's own tests with the loops of other cores, and without its optional features.
 host:
-	cargo test --workspace
+	cargo test --workspace --all-features
 	set -e; for kernels in scalar dsp helium; do \
 	    CONDCONV_KERNELS=$$kernels cargo test --package condconv --test properties --test overlap --test rows --test bounds --test errors; done
 

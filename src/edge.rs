@@ -6,6 +6,7 @@ use crate::quantize::Element;
 
 /// Scale and zero point of a network's input or output: `real = scale * (q - zero_point)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Quantization {
     /// Real units of one step.
     pub scale: f32,

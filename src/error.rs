@@ -5,6 +5,7 @@ use core::fmt;
 /// Why a layer cannot be built. Checked once, when the layer is made: in generated code during constant
 /// evaluation, so that a wrong layer is a compile error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum LayerError {
     /// A height, width, channel count, kernel extent, stride, dilation or group count is zero.

@@ -17,6 +17,9 @@
 //! device and gives the same bits. Layers are checked when they are made, in constant evaluation if they are
 //! statics, accumulator bounds included: no input can make them overflow.
 //!
+//! An [`Observer`] looks on while a network runs, such as [`RoutingTrace`] and [`Timing`]. Three features, all off by default, bring
+//! more of them: `defmt` a log, `embedded-hal` a pin for a logic analyser, `cortex-m` the processor's counters.
+//!
 //! Networks are not usually written by hand: the `condconv` program (package `condconv-tools`) converts an ONNX
 //! file into a Rust module that uses this crate. By hand, it looks like this:
 //!
@@ -82,7 +85,13 @@ pub use kernel_source::StaticKernels;
 pub use linear::{CondLinear, Linear};
 pub use memory::{Aligned, Placed, disjoint, elements, none_meet, rows};
 pub use mixing::Experts;
-pub use observe::{Observer, RoutingTrace};
+#[cfg(feature = "defmt")]
+pub use observe::DefmtLogger;
+#[cfg(feature = "embedded-hal")]
+pub use observe::PinProbe;
+#[cfg(feature = "cortex-m")]
+pub use observe::{CounterError, DwtCycles, SysTickCycles};
+pub use observe::{Cycles, Observer, RoutingTrace, Timing};
 pub use overlap::Overlap;
 pub use pooling::{AveragePool2d, GlobalAveragePool, MaxPool2d};
 pub use quantize::{Element, Requantize, WeightSums};

@@ -18,6 +18,7 @@ const OVERLAP_CHANNELS: usize = 64;
 /// assert!(overlap.allows(2, 0) && overlap.allows(0, 6) && !overlap.allows(1, 0));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Overlap {
     /// The output begins so many elements before the input, or more.
     pub before: usize,

@@ -10,6 +10,7 @@ const MAX_EXTENT: usize = (1 << 24) - 1;
 /// Height, width and channels of a tensor in NHWC order with a batch of one. A vector of k features is
 /// 1 x 1 x k.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Shape {
     /// Rows.
     pub height: usize,
@@ -80,6 +81,7 @@ impl Shape {
 
 /// Rows and columns of zeros around the input; each side on its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Padding {
     /// Rows above.
     pub top: usize,
@@ -122,6 +124,7 @@ impl Padding {
 /// assert_eq!(window.output(Shape::new(28, 28, 1), 8), Ok(Shape::new(14, 14, 8)));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Window {
     /// Kernel rows and columns.
     pub kernel: [usize; 2],
@@ -210,6 +213,7 @@ impl Window {
 
 /// A convolution's shapes, checked once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Geometry {
     pub(crate) input: Shape,
     pub(crate) output: Shape,

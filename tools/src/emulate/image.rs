@@ -21,6 +21,21 @@ const PLUGIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../boards/qemu-plugin
 /// Lines of a failed build that are shown.
 const TAIL: usize = 40;
 
+/// A program of the firmware, and how it is built.
+struct Program {
+    name: &'static str,
+    /// Of the firmware, which bring those of the library.
+    features: &'static str,
+    /// Bytes of data and of stack, if not all that the machine has.
+    memory: Option<(usize, u64)>,
+}
+
+/// Compares results.
+const CHECK: Program = Program { name: "condconv-qemu", features: "", memory: None };
+
+/// Marks steps.
+const PROFILE: Program = Program { name: "profile", features: "", memory: None };
+
 /// Firmware that is ready to run, in a temporary file.
 #[derive(Debug)]
 pub struct Image {
@@ -49,12 +64,12 @@ pub fn build(core: Core, module: &Path) -> Result<Image, EmulateError> {
     let networks = search_path(&[module])?;
     let (largest, smaller) = core.platform().machines.split_last().expect("every core has a machine");
     for machine in smaller {
-        match build_for(core, machine, "condconv-qemu", &networks, None) {
+        match build_for(core, machine, &CHECK, &networks) {
             Err(EmulateError::DoesNotFit { .. }) => {}
             result => return result,
         }
     }
-    build_for(core, largest, "condconv-qemu", &networks, None)
+    build_for(core, largest, &CHECK, &networks)
 }
 
 /// Builds the firmware that [`count`](super::count) runs, around modules that `condconv convert` wrote, for the core's
@@ -64,8 +79,16 @@ pub fn build(core: Core, module: &Path) -> Result<Image, EmulateError> {
 ///
 /// As [`build`].
 pub fn build_profile(core: Core, modules: &[&Path]) -> Result<Image, EmulateError> {
-    let largest = core.platform().machines.last().expect("every core has a machine");
-    build_for(core, largest, "profile", &search_path(modules)?, None)
+    build_largest(core, &PROFILE, modules)
+}
+
+/// The same, with all optional features of the library, of which it uses none.
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn build_profile_with_features(core: Core, modules: &[&Path]) -> Result<Image, EmulateError> {
+    build_largest(core, &Program { features: "observers", ..PROFILE }, modules)
 }
 
 /// The same, for a machine that has no more memory than bytes of data and of stack.
@@ -74,8 +97,7 @@ pub fn build_profile(core: Core, modules: &[&Path]) -> Result<Image, EmulateErro
 ///
 /// As [`build`].
 pub fn build_within(core: Core, modules: &[&Path], data: usize, stack: u64) -> Result<Image, EmulateError> {
-    let largest = core.platform().machines.last().expect("every core has a machine");
-    build_for(core, largest, "profile", &search_path(modules)?, Some(format!("{data}+{stack}")))
+    build_largest(core, &Program { memory: Some((data, stack)), ..PROFILE }, modules)
 }
 
 /// Builds firmware that runs a network between words that nothing may write to, and fails if something does, for the core's
@@ -85,8 +107,21 @@ pub fn build_within(core: Core, modules: &[&Path], data: usize, stack: u64) -> R
 ///
 /// As [`build`].
 pub fn build_guarded(core: Core, module: &Path) -> Result<Image, EmulateError> {
+    build_largest(core, &Program { name: "guarded", ..PROFILE }, &[module])
+}
+
+/// Builds firmware that measures a network's layers by the processor's own counters, for the core's largest machine.
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn build_timing(core: Core, module: &Path) -> Result<Image, EmulateError> {
+    build_largest(core, &Program { name: "timing", features: "observers", memory: None }, &[module])
+}
+
+fn build_largest(core: Core, program: &Program, modules: &[&Path]) -> Result<Image, EmulateError> {
     let largest = core.platform().machines.last().expect("every core has a machine");
-    build_for(core, largest, "guarded", &search_path(&[module])?, None)
+    build_for(core, largest, program, &search_path(modules)?)
 }
 
 /// Absolute paths in one variable, as in PATH.
@@ -102,22 +137,21 @@ fn search_path(modules: &[&Path]) -> Result<OsString, EmulateError> {
 fn build_for(
     core: Core,
     machine: &'static str,
-    program: &str,
+    program: &Program,
     networks: &OsString,
-    memory: Option<String>,
 ) -> Result<Image, EmulateError> {
     let platform = core.platform();
     let flags = platform.cpu.map(|cpu| format!("-Ctarget-cpu={cpu}")).unwrap_or_default();
-    let artifact = Path::new(platform.target).join("release").join(program);
+    let artifact = Path::new(platform.target).join("release").join(program.name);
     let elf = cargo_build(Path::new(FIRMWARE), &artifact, |cargo| {
         cargo
-            .args(["--bin", program, "--target", platform.target])
+            .args(["--bin", program.name, "--target", platform.target, "--features", program.features])
             // Overrides RUSTFLAGS, which are meant for the host.
             .env("CARGO_ENCODED_RUSTFLAGS", flags)
             .env("CONDCONV_NETWORK", networks)
             .env("CONDCONV_MACHINE", machine);
-        match memory {
-            Some(memory) => cargo.env("CONDCONV_MEMORY", memory),
+        match program.memory {
+            Some((data, stack)) => cargo.env("CONDCONV_MEMORY", format!("{data}+{stack}")),
             None => cargo.env_remove("CONDCONV_MEMORY"),
         }
     })?;

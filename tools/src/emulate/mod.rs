@@ -14,9 +14,12 @@ use std::str::FromStr;
 use thiserror::Error;
 
 pub use count::{Code, Counted, Executed, Function, Segment, count};
-pub use image::{Image, Sections, build, build_guarded, build_profile, build_within};
+pub use image::{
+    Image, Sections, build, build_guarded, build_profile, build_profile_with_features, build_timing,
+    build_within,
+};
 pub use origin::Origin;
-pub use run::{Run, Sample, run};
+pub use run::{Run, Sample, Timed, run, time};
 
 /// A processor core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -67,6 +67,43 @@ pub fn run(image: &Image, samples: &[f32], labels: Option<&[u8]>, trace: bool) -
     Ok(report.run)
 }
 
+/// What the processor's own counters said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Timed {
+    /// Why its cycle counter cannot be used, or `counts`.
+    pub cycle_counter: String,
+    /// Name and ticks of SysTick of each layer and routing function, in the order in which they ran.
+    pub layers: Vec<(String, u64)>,
+}
+
+/// Runs firmware of [`build_timing`](super::build_timing) on a sample, NHWC, where each instruction takes 64 ns.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn time(image: &Image, sample: &[f32]) -> Result<Timed, EmulateError> {
+    let machine = image.machine();
+    let mut timed = Timed::default();
+    for line in Folder::with(sample)?.qemu(image, "", &["-icount".into(), "shift=6".into()])? {
+        timed.read(&line).ok_or(EmulateError::Line { machine, line })?;
+    }
+    Ok(timed)
+}
+
+impl Timed {
+    fn read(&mut self, line: &str) -> Option<()> {
+        match line.split_once(' ')? {
+            ("cyccnt", reason) => self.cycle_counter = reason.to_owned(),
+            ("layer", rest) => {
+                let (ticks, name) = rest.split_once(' ')?;
+                self.layers.push((name.to_owned(), ticks.parse().ok()?));
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
 /// Where QEMU is started: a temporary folder with the samples.
 pub(super) struct Folder(TempDir);
 

@@ -1,29 +1,9 @@
-//! A look at a network while it runs.
+//! The routing weights of an inference, to be looked at after it.
 
 use heapless::Vec;
 
+use super::Observer;
 use crate::{MAX_EXPERTS, RoutingWeight};
-
-/// What a generated network calls while it runs. Every method does nothing unless it is implemented, and an
-/// observer that does nothing (`()`) costs nothing.
-pub trait Observer {
-    /// Before a layer or routing function.
-    fn begin(&mut self, layer: &'static str) {
-        let _ = layer;
-    }
-
-    /// After it.
-    fn end(&mut self, layer: &'static str) {
-        let _ = layer;
-    }
-
-    /// The routing weights that an input chose.
-    fn routing(&mut self, name: &'static str, weights: &[RoutingWeight]) {
-        let _ = (name, weights);
-    }
-}
-
-impl Observer for () {}
 
 /// Remembers the routing weights of the last inference, for up to `ROUTINGS` routing functions; further ones
 /// are left out.
