@@ -8,6 +8,7 @@ use condconv_tools::convert::{Model, read_labels, read_samples};
 use condconv_tools::emulate::{self, Core, EmulateError};
 use condconv_tools::profile::profile;
 use condconv_tools::quantize::{Int16, Options};
+use condconv_tools::quantized::Step;
 
 static DIGITS: LazyLock<Network> = LazyLock::new(|| Network::load("digits", "digits"));
 static WATCH: LazyLock<Network> = LazyLock::new(|| Network::load("watch", "watch"));
@@ -81,8 +82,13 @@ impl Network {
             let scores: Vec<i32> = host.values[plan.network.output].as_ref().unwrap().iter().collect();
             assert_eq!(plain.scores, scores, "{} {core:?}", self.module.display());
             assert_eq!(traced.scores, scores, "{} {core:?}", self.module.display());
-            let names = plan.network.routings.iter().map(|routing| routing.name.clone());
-            assert_eq!(traced.routing, names.zip(host.routings).collect::<Vec<_>>());
+            let routings = plan.network.steps().into_iter().filter_map(|step| match step {
+                Step::Routing(id) => {
+                    Some((plan.network.routings[id].name.clone(), host.routings[id].clone()))
+                }
+                Step::Layer(_) => None,
+            });
+            assert_eq!(traced.routing, routings.collect::<Vec<_>>());
         }
     }
 }
