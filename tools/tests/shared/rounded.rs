@@ -113,7 +113,10 @@ pub(crate) fn quality(model: &Model, samples: &[&[f32]]) -> Quality {
 /// The float network with the integer network's biases.
 fn with_correction(model: &Model) -> Network {
     let mut network = model.equalized.clone();
-    for (float, integer) in network.layers.iter_mut().zip(&model.plan.network.layers) {
+    // The plan may have its layers in another order.
+    for float in &mut network.layers {
+        let mut integers = model.plan.network.layers.iter();
+        let integer = integers.find(|integer| integer.output == float.output).unwrap();
         let (Some(float), Some(integer_kernels)) = (float.op.kernels_mut(), integer.op.kernels()) else {
             continue;
         };
